@@ -1,0 +1,113 @@
+"""What one can ask of the ledger, how it decides, and what it answers."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from ledger.booking import Booking, Change
+from ledger.errors import BookingNotFound, Refusal
+from ledger.workflow import Workflow
+
+OutcomeKind = Literal["opened", "changed", "unchanged", "known"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBooking:
+    """Open a booking. It may enter the ledger in any status of the workflow."""
+
+    booking_id: str
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeStatus:
+    """Change the status of a known booking; of one of these versions only, if any are given."""
+
+    booking_id: str
+    change: Change
+    expected_versions: frozenset[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStatus:
+    """Change the status of a booking, or open it where the ledger does not know it."""
+
+    booking_id: str
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class ImportStatus:
+    """Record what another system's history says; taken once for each fingerprint."""
+
+    booking_id: str
+    change: Change
+    claimed_from: str | None
+    fingerprint: bytes
+
+
+Command = OpenBooking | ChangeStatus | RecordStatus | ImportStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A command that was carried out, and the booking as it then was.
+
+    `position` is that of the event, or the newest of the ledger where nothing was recorded.
+    `disputed`: an imported row claimed another previous status than the ledger's.
+    """
+
+    kind: OutcomeKind
+    booking_id: str
+    status: str
+    version: int
+    opened_at: datetime
+    changed_at: datetime
+    position: int
+    disputed: bool = False
+
+    def to_record(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "Outcome":
+        times = {name: datetime.fromisoformat(record[name]) for name in ("opened_at", "changed_at")}
+        return cls(**{**record, **times})
+
+
+Answer = Outcome | Refusal
+
+
+def answer_from_record(record: dict[str, Any]) -> Answer:
+    if "refusal" in record:
+        return Refusal.from_record(record)
+    return Outcome.from_record(record)
+
+
+def decide(
+    booking: Booking | None, command: Command, workflow: Workflow, now: datetime
+) -> tuple[Booking, OutcomeKind]:
+    """Carry out a command on a booking (None: the ledger does not know it).
+
+    Events are left pending on the booking returned. Raises Refusal, and then nothing is pending.
+    """
+    workflow.require_status(command.change.status)
+    if booking is None:
+        if isinstance(command, ChangeStatus):
+            raise BookingNotFound(booking_id=command.booking_id)
+        claimed = command.claimed_from if isinstance(command, ImportStatus) else None
+        return Booking.open(command.booking_id, command.change, now, claimed), "opened"
+    if _change(booking, command, workflow, now):
+        return booking, "changed"
+    return booking, "unchanged"
+
+
+def _change(booking: Booking, command: Command, workflow: Workflow, now: datetime) -> bool:
+    match command:
+        case OpenBooking():
+            booking.refuse_second_opening()
+        case ImportStatus():
+            return booking.import_status(command.change, now, command.claimed_from)
+        case ChangeStatus():
+            booking.require_version(command.expected_versions, workflow)
+    return booking.change_status(command.change, workflow, now)

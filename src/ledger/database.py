@@ -1,0 +1,60 @@
+"""Where a ledger lives: one schema of one PostgreSQL database."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from ledger.errors import StoreUnavailable
+
+SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
+
+
+@dataclass(frozen=True)
+class Database:
+    """A connection string and the schema that holds one ledger.
+
+    Every connection has the schema as its whole search path, so SQL names its tables bare and
+    many ledgers can share a database. Raises ValueError for a schema name that is not a plain
+    lower-case identifier of at most 48 characters (the rest of PostgreSQL's 63 is for suffixes).
+    """
+
+    url: str
+    schema: str = "ledger"
+
+    def __post_init__(self) -> None:
+        if not SCHEMA_NAME.fullmatch(self.schema):
+            raise ValueError(
+                f"schema {self.schema!r} must be 1 to 48 of a-z, 0-9 and _, "
+                "not starting with a digit"
+            )
+
+    @property
+    def conninfo(self) -> str:
+        given = conninfo_to_dict(self.url)
+        options = f"{given.get('options') or ''} -c search_path={self.schema} -c timezone=UTC"
+        return make_conninfo(
+            self.url,
+            options=options.strip(),
+            application_name=given.get("application_name") or "booking-ledger",
+        )
+
+    def connect(self) -> psycopg.Connection:
+        """A new connection in autocommit mode. Raises StoreUnavailable."""
+        try:
+            return psycopg.connect(self.conninfo, autocommit=True, connect_timeout=10)
+        except psycopg.OperationalError as error:
+            raise StoreUnavailable(f"The database cannot be reached: {error}") from error
+
+    def lock_key(self, purpose: str) -> int:
+        """The key of an advisory lock of this ledger: 64 bits of a hash of schema and purpose."""
+        digest = hashlib.blake2b(
+            f"booking-ledger {self.schema} {purpose}".encode(), digest_size=8
+        ).digest()
+        return int.from_bytes(digest, "big", signed=True)
+
+    def channel(self, topic: str) -> str:
+        """The name of a NOTIFY channel of this ledger: channels are shared by a whole database."""
+        return f"{self.schema}_{topic}"

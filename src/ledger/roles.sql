@@ -1,0 +1,10 @@
+-- Group roles to grant to logins. They belong to the server, so each ledger has its own pair.
+-- {app}: what the service needs and no more; on events that is SELECT and INSERT.
+-- {analyst}: the read-only views; projections grant them when they create them.
+GRANT USAGE ON SCHEMA {schema} TO {app}, {analyst};
+GRANT SELECT, INSERT ON ledger_events TO {app};
+GRANT SELECT, INSERT ON imported_row TO {app};
+GRANT SELECT, INSERT, DELETE ON idempotency TO {app};
+GRANT SELECT, INSERT, UPDATE ON api_key TO {app};
+GRANT SELECT, INSERT, UPDATE ON projection TO {app};
+GRANT SELECT ON schema_version TO {app};

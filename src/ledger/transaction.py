@@ -1,0 +1,276 @@
+"""One transaction of the writer: load, decide, store."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+import psycopg
+from eventsourcing.persistence import Mapper, StoredEvent
+
+from ledger.booking import Booking
+from ledger.commands import Answer, Command, ImportStatus, Outcome, answer_from_record, decide
+from ledger.database import Database
+from ledger.errors import IdempotencyKeyReused, Refusal
+from ledger.event_store import (
+    COPY_FROM_EVENTS,
+    HEAD,
+    BookingCache,
+    copy_events,
+    insert_events,
+    lock_statement,
+)
+from ledger.workflow import Workflow
+
+LOAD_EVENTS = """
+    SELECT event.originator_id, event.originator_version, event.topic, event.state
+    FROM unnest(%s::text[], %s::bigint[]) AS known (id, version)
+    CROSS JOIN LATERAL (
+        SELECT * FROM ledger_events
+        WHERE originator_id = known.id AND originator_version > known.version
+        ORDER BY originator_version
+    ) AS event
+"""
+LOAD_ANSWERS = """
+    SELECT scope, key, request_sha256, answer
+    FROM unnest(%s::text[], %s::text[]) AS asked (scope, key)
+    JOIN idempotency USING (scope, key)
+"""
+LOAD_IMPORTED = "SELECT fingerprint FROM imported_row WHERE fingerprint = ANY(%s)"
+STORE_ANSWERS = """
+    INSERT INTO idempotency (scope, key, request_sha256, answer)
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::bytea[])
+"""
+STORE_IMPORTED = "INSERT INTO imported_row (fingerprint) SELECT unnest(%s::bytea[])"
+AT_POSITION = """
+    SELECT originator_id, originator_version, topic, state
+    FROM ledger_events WHERE notification_id = %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A caller's key, whose it is (`scope`), and what it was sent with."""
+
+    scope: str
+    key: str
+    request_sha256: bytes
+
+    @property
+    def name(self) -> tuple[str, str]:
+        return (self.scope, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Commands that are answered together, in order. `done` is called once, by the writer."""
+
+    commands: Sequence[Command]
+    idempotency: Idempotency | None
+    done: Callable[["list[Answer] | Exception"], None]
+
+    @property
+    def size(self) -> int:
+        return len(self.commands)
+
+
+Reply = list[Answer] | Refusal
+"""What one request gets: an answer for each command, or one refusal for the whole."""
+
+
+@dataclass
+class Plan:
+    """What a transaction is about to commit, and what it will answer then."""
+
+    head: int
+    replies: list[Reply] = field(default_factory=list)
+    events: list[StoredEvent] = field(default_factory=list)
+    answers: dict[tuple[str, str], tuple[bytes, list[Answer]]] = field(default_factory=dict)
+    imported: set[bytes] = field(default_factory=set)
+    bookings: dict[str, Booking] = field(default_factory=dict)
+
+    def next_position(self) -> int:
+        return self.head + len(self.events) + 1
+
+
+class Transaction:
+    """Loads, decides and stores on one connection; used by one thread.
+
+    Everything happens under the append lock. A decision made under it cannot be out of date
+    when it is committed, so there is no conflict to retry, in this process or another.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        mapper: Mapper[str],
+        workflow: Workflow,
+        clock: Callable[[], datetime],
+        cache: BookingCache,
+    ) -> None:
+        self._lock = lock_statement(database)
+        self._notify = f"NOTIFY {database.channel('events')}"
+        self._mapper = mapper
+        self._workflow = workflow
+        self._clock = clock
+        self._cache = cache
+
+    def plan(self, connection: psycopg.Connection, requests: Sequence[Request]) -> Plan:
+        """Begin, lock, load and decide. Nothing is written yet."""
+        keys = [r.idempotency for r in requests if r.idempotency is not None]
+        fingerprints = [
+            c.fingerprint for r in requests for c in r.commands if isinstance(c, ImportStatus)
+        ]
+        bookings = self._take_cached(c.booking_id for r in requests for c in r.commands)
+        with connection.pipeline():
+            connection.execute("BEGIN", prepare=False)
+            connection.execute(self._lock)
+            head = connection.execute(HEAD)
+            events = connection.execute(
+                LOAD_EVENTS,
+                (list(bookings), [b.version if b else 0 for b in bookings.values()]),
+            )
+            answers = keys and connection.execute(
+                LOAD_ANSWERS, ([k.scope for k in keys], [k.key for k in keys])
+            )
+            imported = fingerprints and connection.execute(LOAD_IMPORTED, (fingerprints,))
+        row = head.fetchone()
+        assert row is not None
+        plan = Plan(head=row[0])
+        self._replay(bookings, events)
+        plan.bookings = {id_: b for id_, b in bookings.items() if b is not None}
+        known = {(scope, key): (sha, body) for scope, key, sha, body in answers or ()}
+        taken = {bytes(fingerprint) for (fingerprint,) in imported or ()}
+        now = self._clock()
+        for request in requests:
+            plan.replies.append(self._reply(plan, request, known, taken, now))
+        return plan
+
+    def commit(self, connection: psycopg.Connection, plan: Plan) -> None:
+        """Store what was decided and commit. Where this fails half way, see `is_committed`."""
+        many = len(plan.events) >= COPY_FROM_EVENTS
+        if many:
+            with connection.cursor() as cursor:
+                copy_events(cursor, plan.events, plan.head + 1)
+        with connection.pipeline():
+            if plan.events and not many:
+                insert_events(connection.cursor(), plan.events)
+            if plan.imported:
+                connection.execute(STORE_IMPORTED, (list(plan.imported),))
+            if plan.answers:
+                connection.execute(STORE_ANSWERS, _answer_columns(plan))
+            if plan.events:
+                connection.execute(self._notify, prepare=False)
+            connection.execute("COMMIT", prepare=False)
+        self._cache.keep(plan.bookings.values())
+
+    def is_committed(self, connection: psycopg.Connection, plan: Plan) -> bool:
+        """Whether a plan whose commit was cut off is in the ledger all the same.
+
+        The append lock is waited for first: the cut-off transaction held it, so it has ended.
+        A transaction is whole or absent, so its first event speaks for all. A plan without
+        events is as good as absent: deciding it again writes nothing twice.
+        """
+        if not plan.events:
+            return False
+        with connection.transaction():
+            connection.execute(self._lock)
+            found = connection.execute(AT_POSITION, (plan.head + 1,)).fetchone()
+        first = plan.events[0]
+        return found == (first.originator_id, first.originator_version, first.topic, first.state)
+
+    def _take_cached(self, booking_ids: Iterable[str]) -> dict[str, Booking | None]:
+        return {
+            booking_id: self._cache.take(booking_id) for booking_id in dict.fromkeys(booking_ids)
+        }
+
+    def _replay(self, bookings: dict[str, Booking | None], rows: Iterable[Any]) -> None:
+        for booking_id, version, topic, state in rows:
+            event = self._mapper.to_domain_event(StoredEvent(booking_id, version, topic, state))
+            bookings[booking_id] = event.mutate(bookings[booking_id])  # type: ignore[attr-defined]
+
+    def _reply(
+        self,
+        plan: Plan,
+        request: Request,
+        known: dict[tuple[str, str], tuple[bytes, bytes]],
+        taken: set[bytes],
+        now: datetime,
+    ) -> Reply:
+        idempotency = request.idempotency
+        if idempotency is None:
+            return [self._answer(plan, command, taken, now) for command in request.commands]
+        given = _given_before(plan, known, idempotency)
+        if given is not None:
+            return given
+        answers = [self._answer(plan, command, taken, now) for command in request.commands]
+        plan.answers[idempotency.name] = (idempotency.request_sha256, answers)
+        return answers
+
+    def _answer(self, plan: Plan, command: Command, taken: set[bytes], now: datetime) -> Answer:
+        booking = plan.bookings.get(command.booking_id)
+        if isinstance(command, ImportStatus):
+            if command.fingerprint in taken:
+                assert booking is not None
+                return _outcome("known", booking, plan.head)
+            taken.add(command.fingerprint)
+            plan.imported.add(command.fingerprint)
+        try:
+            booking, kind = decide(booking, command, self._workflow, now)
+        except Refusal as refusal:
+            if isinstance(command, ImportStatus):
+                plan.imported.discard(command.fingerprint)
+                taken.discard(command.fingerprint)
+            return refusal
+        plan.bookings[booking.id] = booking
+        if kind == "unchanged":
+            return _outcome(kind, booking, plan.head)
+        position = plan.next_position()
+        event = booking.collect_events()[0]
+        plan.events.append(self._mapper.to_stored_event(event))
+        disputed = event.claimed_from_status is not None  # type: ignore[attr-defined]
+        return _outcome(kind, booking, position, disputed=disputed)
+
+
+def _outcome(kind: Any, booking: Booking, position: int, *, disputed: bool = False) -> Outcome:
+    return Outcome(
+        kind,
+        booking.id,
+        booking.status,
+        booking.version,
+        booking.opened_at,
+        booking.changed_at,
+        position,
+        disputed,
+    )
+
+
+def _given_before(
+    plan: Plan,
+    known: dict[tuple[str, str], tuple[bytes, bytes]],
+    idempotency: Idempotency,
+) -> Reply | None:
+    """The answer that this key had, in this transaction or an earlier one."""
+    if idempotency.name in plan.answers:
+        request_sha256, answers = plan.answers[idempotency.name]
+    elif idempotency.name in known:
+        request_sha256, stored = known[idempotency.name]
+        answers = [answer_from_record(record) for record in orjson.loads(stored)]
+    else:
+        return None
+    if request_sha256 != idempotency.request_sha256:
+        return IdempotencyKeyReused(key=idempotency.key)
+    return answers
+
+
+def _answer_columns(plan: Plan) -> tuple[list[str], list[str], list[bytes], list[bytes]]:
+    return (
+        [scope for scope, _ in plan.answers],
+        [key for _, key in plan.answers],
+        [request_sha256 for request_sha256, _ in plan.answers.values()],
+        [
+            orjson.dumps([answer.to_record() for answer in answers])
+            for _, answers in plan.answers.values()
+        ],
+    )

@@ -1,0 +1,168 @@
+"""The one door in: every change, wherever it comes from, is a command given to a writer.
+
+A writer takes what has queued, decides each command by itself and commits the events of all
+of them, with their idempotency answers, in one transaction (group commit).
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from datetime import UTC, datetime
+
+import psycopg
+
+from ledger.batching import Batcher
+from ledger.commands import Answer, Command
+from ledger.database import Database
+from ledger.errors import OutcomeUnknown, StoreUnavailable
+from ledger.event_store import BookingCache, BookingLedger
+from ledger.transaction import Idempotency, Plan, Reply, Request, Transaction
+from ledger.workflow import Workflow
+
+logger = logging.getLogger(__name__)
+
+BATCH_COMMANDS_MAX = 1_000
+QUEUE_COMMANDS_MAX = 20_000
+CACHED_BOOKINGS_MAX = 20_000
+RECONNECT_SECONDS = 5.0
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Writer:
+    """Records commands from any number of threads through one thread and one connection.
+
+    Several writers, in this process or others, may serve the same ledger. `queue_commands_max`
+    bounds what waits; `reconnect_seconds` is how long a lost database is waited for before the
+    callers are told.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        workflow: Workflow,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        queue_commands_max: int = QUEUE_COMMANDS_MAX,
+        reconnect_seconds: float = RECONNECT_SECONDS,
+    ) -> None:
+        self._database = database
+        self._ledger = BookingLedger(database, pool_size=1)
+        self._transaction = Transaction(
+            database, self._ledger.mapper, workflow, clock, BookingCache(CACHED_BOOKINGS_MAX)
+        )
+        self._reconnect_seconds = reconnect_seconds
+        self._connection: psycopg.Connection | None = None
+        self._batcher = Batcher(
+            "writer",
+            self._record_batch,
+            batch_size_max=BATCH_COMMANDS_MAX,
+            queue_size_max=queue_commands_max,
+        )
+
+    def submit(
+        self,
+        commands: Sequence[Command],
+        done: Callable[[list[Answer] | Exception], None],
+        idempotency: Idempotency | None = None,
+    ) -> None:
+        """Queue commands; `done` gets their answers, in order, after they are on disk.
+
+        `done` is called on the writer's thread and must be quick. It gets an exception instead:
+        IdempotencyKeyReused, StoreUnavailable (nothing was recorded) or OutcomeUnknown.
+        Raises Busy at once when the queue is full or the writer is closed.
+        """
+        self._batcher.put(Request(commands, idempotency, done))
+
+    def execute(
+        self, commands: Sequence[Command], idempotency: Idempotency | None = None
+    ) -> list[Answer]:
+        """Submit and wait for the answers."""
+        future: Future[list[Answer]] = Future()
+
+        def done(result: list[Answer] | Exception) -> None:
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self.submit(commands, done, idempotency)
+        return future.result()
+
+    @property
+    def queued_commands(self) -> int:
+        return self._batcher.queued
+
+    def close(self) -> None:
+        """Record what was submitted, then stop."""
+        self._batcher.close()
+        self._disconnect()
+        self._ledger.close()
+
+    def _record_batch(self, batch: list[Request]) -> None:
+        for request in self._record(batch):
+            # Isolated: a request that the database itself refuses must fail alone.
+            self._record([request])
+
+    def _record(self, batch: list[Request]) -> list[Request]:
+        """Commit a batch and answer it; return the requests to be tried one by one instead."""
+        replies: Sequence[Reply | Exception]
+        try:
+            replies = self._commit(batch)
+        except (OutcomeUnknown, StoreUnavailable) as error:
+            replies = [error] * len(batch)
+        except Exception as error:
+            self._disconnect()
+            if len(batch) > 1:
+                return batch
+            logger.exception("a request could not be recorded")
+            replies = [error]
+        for request, reply in zip(batch, replies, strict=True):
+            request.done(reply)
+        return []
+
+    def _commit(self, batch: list[Request]) -> list[Reply]:
+        """Commit through lost connections, as long as the outcome can be found out."""
+        deadline = time.monotonic() + self._reconnect_seconds
+        in_doubt: Plan | None = None
+        while True:
+            try:
+                connection = self._connected()
+                if in_doubt is not None and self._transaction.is_committed(connection, in_doubt):
+                    return in_doubt.replies
+                in_doubt = None
+                plan = self._transaction.plan(connection, batch)
+                in_doubt = plan
+                self._transaction.commit(connection, plan)
+            except (psycopg.OperationalError, StoreUnavailable) as error:
+                self._disconnect()
+                if time.monotonic() > deadline:
+                    raise _given_up(in_doubt) from error
+                time.sleep(0.1)
+            else:
+                return plan.replies
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None:
+            self._connection = self._database.connect()
+            # The server must not wait on us for ever while we hold the append lock.
+            self._connection.execute("SET idle_in_transaction_session_timeout = '10s'")
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _given_up(in_doubt: Plan | None) -> OutcomeUnknown | StoreUnavailable:
+    if in_doubt is not None and in_doubt.events:
+        return OutcomeUnknown(
+            "The connection to the database was lost while the change was being committed. "
+            "It may or may not be recorded: read the booking, or send the request again with "
+            "the same Idempotency-Key."
+        )
+    return StoreUnavailable("The database cannot be reached. Nothing was recorded.")
