@@ -1,0 +1,151 @@
+"""What people ask the read model: lists with filters, page by page, and how fresh it is."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import psycopg
+
+from ledger.errors import LedgerError
+from ledger.transcoder import event_mapper
+from projections import tables
+from projections.feed import events_after, head
+from projections.rows import BookingRow, HistoryRow, milliseconds
+
+FRESH_SECONDS = 5.0
+
+Order = Literal["asc", "desc"]
+
+
+class ProjectionBehind(LedgerError):
+    """The read model is behind the ledger"""
+
+    def __init__(self, position: int, newest: int) -> None:
+        super().__init__(
+            f"The read model is at position {position}, the ledger at {newest}. It catches up; "
+            "the history of single bookings is answered meanwhile."
+        )
+        self.position = position
+        self.head = newest
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How far the read model is behind: in events, and in seconds since the oldest of them."""
+
+    position: int
+    head: int
+    seconds: float
+    failed_at: datetime | None
+    failure: str | None
+
+    @property
+    def events(self) -> int:
+        return self.head - self.position
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Filters of a list; None filters nothing. `since` is inclusive, `until` exclusive."""
+
+    booking_id: str | None = None
+    status: str | None = None
+    from_status: str | None = None
+    changed_by: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Where a page begins (after this time and tie-breaker), its size and its order."""
+
+    size: int
+    order: Order = "desc"
+    after: tuple[datetime, int | str] | None = None
+
+
+def wait_until_fresh(connection: psycopg.Connection, seconds: float = FRESH_SECONDS) -> int:
+    """Wait until the read model has every event committed before this call; its position.
+
+    Raises ProjectionBehind when that takes longer than `seconds`.
+    """
+    newest = head(connection)
+    deadline = time.monotonic() + seconds
+    pause = 0.001
+    while (position := _position(connection)) < newest:
+        if time.monotonic() > deadline:
+            raise ProjectionBehind(position, newest)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.02)
+    return position
+
+
+def read_lag(connection: psycopg.Connection) -> Lag:
+    row = connection.execute(
+        "SELECT position, failed_at, failure FROM projection WHERE name = %s", (tables.NAME,)
+    ).fetchone()
+    position, failed_at, failure = row or (0, None, "the read model was never set up")
+    waiting = events_after(connection, event_mapper(), position, 1)
+    age = (datetime.now(UTC) - waiting[0].event.timestamp).total_seconds() if waiting else 0.0
+    return Lag(position, head(connection), max(age, 0.0), failed_at, failure)
+
+
+def list_bookings(
+    connection: psycopg.Connection, chosen: Filter, page: Page
+) -> Sequence[BookingRow]:
+    """Bookings by the time of their latest change; one more than the page holds, if there is."""
+    conditions = [
+        ("status = %s", chosen.status),
+        ('"updatedAt" >= %s', _stored(chosen.since)),
+        ('"updatedAt" < %s', _stored(chosen.until)),
+    ]
+    rows = _select('SELECT * FROM "Booking"', ('"updatedAt"', "id"), conditions, page)
+    return [BookingRow(*row) for row in connection.execute(*rows)]
+
+
+def list_history(
+    connection: psycopg.Connection, chosen: Filter, page: Page
+) -> Sequence[HistoryRow]:
+    """History rows of all bookings by the time they occurred; one more than the page holds."""
+    conditions = [
+        ('"bookingId" = %s', chosen.booking_id),
+        ('"toStatus" = %s', chosen.status),
+        ('"fromStatus" = %s', chosen.from_status),
+        ('"changedBy" = %s', chosen.changed_by),
+        ('"createdAt" >= %s', _stored(chosen.since)),
+        ('"createdAt" < %s', _stored(chosen.until)),
+    ]
+    rows = _select(
+        'SELECT * FROM "BookingStatusHistory"', ('"createdAt"', "position"), conditions, page
+    )
+    return [HistoryRow(*row) for row in connection.execute(*rows)]
+
+
+def _select(
+    select: str, key: tuple[str, str], conditions: list[tuple[str, Any]], page: Page
+) -> tuple[str, list[Any]]:
+    """A statement with only the conditions that apply, so that each plan can use its index."""
+    given = [(condition, value) for condition, value in conditions if value is not None]
+    where = [condition for condition, _ in given]
+    values = [value for _, value in given]
+    if page.after is not None:
+        where.append(f"({key[0]}, {key[1]}) {'>' if page.order == 'asc' else '<'} (%s, %s)")
+        values += [page.after[0], page.after[1]]
+    statement = f"{select} {'WHERE ' + ' AND '.join(where) if where else ''}"
+    order = f"ORDER BY {key[0]} {page.order}, {key[1]} {page.order}"
+    return f"{statement} {order} LIMIT %s", [*values, page.size + 1]
+
+
+def _stored(time_: datetime | None) -> datetime | None:
+    """A bound as the tables hold times; rounding down keeps `since` inclusive."""
+    return None if time_ is None else milliseconds(time_)
+
+
+def _position(connection: psycopg.Connection) -> int:
+    row = connection.execute(
+        "SELECT position FROM projection WHERE name = %s", (tables.NAME,)
+    ).fetchone()
+    return 0 if row is None else int(row[0])

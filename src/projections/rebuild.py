@@ -1,0 +1,126 @@
+"""Rebuild the read model beside the live one, and switch."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+
+from ledger.database import Database
+from ledger.errors import LedgerError
+from ledger.transcoder import event_mapper
+from projections import tables
+from projections.feed import events_after, head
+from projections.rows import batch_rows
+
+logger = logging.getLogger(__name__)
+
+BATCH_EVENTS = 10_000
+SWITCH_LOCK_TIMEOUT = "2s"
+SWITCH_ATTEMPTS = 30
+
+MOVED = """
+    INSERT INTO projection (name, version, position) VALUES (%s, %s, %s)
+    ON CONFLICT (name) DO UPDATE SET version = excluded.version, position = excluded.position,
+        updated_at = now(), failed_at = NULL, failure = NULL
+"""
+
+Progress = Callable[[int, int], None]
+"""Called with the position reached and the newest position."""
+
+
+class RebuildRunning(LedgerError):
+    """Another rebuild of this ledger is running"""
+
+
+@dataclass(frozen=True)
+class RebuildReport:
+    events: int
+    seconds: float
+
+
+def rebuild(database: Database, progress: Progress | None = None) -> RebuildReport:
+    """Derive every row anew from the events and put the new tables in the place of the old.
+
+    The service goes on answering from the old ones, and the live projector goes on writing
+    them; the switch is one short transaction. A crash before it leaves tables that the next
+    rebuild drops, and the old ones in place. Raises RebuildRunning.
+    """
+    started = time.monotonic()
+    with database.connect() as connection:
+        _lock(connection, database)
+        connection.execute("SET synchronous_commit = off")
+        tables.drop(connection, tables.REBUILD)
+        tables.create(connection, tables.REBUILD)
+        build = _Build(connection, database.schema)
+        build.catch_up(progress)
+        tables.create_indexes(connection, tables.REBUILD)
+        build.catch_up(progress)
+        connection.execute('ANALYZE "Booking_rebuild", "BookingStatusHistory_rebuild"')
+        build.switch()
+    return RebuildReport(build.events, time.monotonic() - started)
+
+
+def _lock(connection: psycopg.Connection, database: Database) -> None:
+    row = connection.execute(
+        "SELECT pg_try_advisory_lock(%s)", (database.lock_key("rebuild"),)
+    ).fetchone()
+    if row != (True,):
+        raise RebuildRunning("Another rebuild of this ledger is running; wait for its end.")
+
+
+class _Build:
+    def __init__(self, connection: psycopg.Connection, schema: str) -> None:
+        self._connection = connection
+        self._schema = schema
+        self._mapper = event_mapper()
+        self._position = 0
+        self.events = 0
+
+    def catch_up(self, progress: Progress | None = None) -> None:
+        """Project what there is, each batch in a transaction of its own."""
+        newest = head(self._connection)
+        while True:
+            with self._connection.transaction():
+                count = self._project()
+            if progress is not None:
+                progress(self._position, max(newest, self._position))
+            if count < BATCH_EVENTS:
+                return
+
+    def switch(self) -> None:
+        """Tries again where readers hold the old tables: they must not be queued up for long."""
+        for attempt in range(1, SWITCH_ATTEMPTS + 1):
+            position = self._position, self.events
+            try:
+                with self._connection.transaction():
+                    self._switch()
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+                self._position, self.events = position
+                if attempt == SWITCH_ATTEMPTS:
+                    raise
+                logger.info("readers hold the old tables, attempt %s to switch", attempt)
+                time.sleep(0.5)
+            else:
+                return
+
+    def _switch(self) -> None:
+        connection = self._connection
+        connection.execute(f"SET LOCAL lock_timeout = '{SWITCH_LOCK_TIMEOUT}'")
+        # From here on the live projector waits; what it had written is among our events.
+        connection.execute("SELECT FROM projection WHERE name = %s FOR UPDATE", (tables.NAME,))
+        while self._project():
+            pass
+        tables.create_views(connection, tables.REBUILD, self._schema)
+        tables.drop(connection, tables.LIVE)
+        tables.rename(connection, tables.REBUILD)
+        connection.execute(MOVED, (tables.NAME, tables.VERSION, self._position))
+
+    def _project(self) -> int:
+        events = events_after(self._connection, self._mapper, self._position, BATCH_EVENTS)
+        if events:
+            tables.write(self._connection, batch_rows(events), tables.REBUILD)
+            self._position = events[-1].position
+            self.events += len(events)
+        return len(events)

@@ -1,0 +1,134 @@
+"""From events to the rows of the read model: pure functions, used live, in rebuilds, in audits
+and for the history of one booking."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import orjson
+
+from ledger.booking import Booking, BookingEvent
+
+_HISTORY_NAMESPACE = UUID("5f0c7d0e-6a63-5d43-9a55-0f2f5f6d9c11").bytes
+
+
+class HistoryRow(NamedTuple):
+    """A row of "BookingStatusHistory", in the order of its columns; times in UTC, naive."""
+
+    id: str
+    bookingId: str  # noqa: N815  # the names of the table
+    fromStatus: str | None  # noqa: N815
+    toStatus: str  # noqa: N815
+    changedBy: str | None  # noqa: N815
+    reason: str | None
+    metadata: str | None
+    createdAt: datetime  # noqa: N815
+    version: int
+    position: int
+    recordedAt: datetime  # noqa: N815
+    actor: str
+    source: str
+    claimedFromStatus: str | None  # noqa: N815
+
+
+class BookingRow(NamedTuple):
+    """A row of "Booking", in the order of its columns."""
+
+    id: str
+    status: str
+    version: int
+    createdAt: datetime  # noqa: N815
+    updatedAt: datetime  # noqa: N815
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class PositionedEvent:
+    position: int
+    event: BookingEvent
+
+
+def history_id(booking_id: str, version: int) -> str:
+    """The id of a history row: a UUID of version 8 (RFC 9562) out of booking and version.
+
+    It depends on nothing else, so a rebuild gives the same ids.
+    """
+    digest = bytearray(
+        hashlib.blake2b(
+            b"%d %s" % (version, booking_id.encode()), digest_size=16, key=_HISTORY_NAMESPACE
+        ).digest()
+    )
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def history_row(positioned: PositionedEvent) -> HistoryRow:
+    event = positioned.event
+    return HistoryRow(
+        history_id(event.originator_id, event.originator_version),
+        event.originator_id,
+        event.from_status,
+        event.to_status,
+        event.changed_by,
+        event.reason,
+        None if event.metadata is None else orjson.dumps(event.metadata).decode(),
+        milliseconds(event.occurred_at),
+        event.originator_version,
+        positioned.position,
+        milliseconds(event.timestamp),
+        event.actor,
+        event.source,
+        event.claimed_from_status,
+    )
+
+
+def milliseconds(time: datetime) -> datetime:
+    """A time as the tables hold it: UTC, naive, cut off (never rounded up) to milliseconds."""
+    if time.tzinfo is not UTC:
+        time = time.astimezone(UTC)
+    return time.replace(microsecond=time.microsecond // 1000 * 1000, tzinfo=None)
+
+
+def booking_row(row: HistoryRow, before: BookingRow | None) -> BookingRow:
+    """The booking after a history row, given the booking before it."""
+    return BookingRow(
+        row.bookingId,
+        row.toStatus,
+        row.version,
+        row.createdAt if before is None else before.createdAt,
+        row.createdAt,
+        row.position,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The rows of a batch of events.
+
+    `opened` are bookings whose first event is in the batch, `changed` the others, whose
+    creation time is not known here; both as of their last event in the batch.
+    """
+
+    history: list[HistoryRow]
+    opened: list[BookingRow]
+    changed: list[BookingRow]
+
+
+def batch_rows(events: Iterable[PositionedEvent]) -> Batch:
+    history = [history_row(positioned) for positioned in events]
+    bookings: dict[str, BookingRow] = {}
+    opened: set[str] = set()
+    for row in history:
+        bookings[row.bookingId] = booking_row(row, bookings.get(row.bookingId))
+        if row.version == Booking.INITIAL_VERSION:
+            opened.add(row.bookingId)
+    return Batch(
+        history,
+        [booking for booking in bookings.values() if booking.id in opened],
+        [booking for booking in bookings.values() if booking.id not in opened],
+    )

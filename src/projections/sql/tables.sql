@@ -1,0 +1,28 @@
+-- The read model that existing consumers know: names, types and the first eight columns of
+-- "BookingStatusHistory" are a contract. {s} is empty, or a suffix while a rebuild fills new
+-- tables beside the live ones. Secondary indexes follow in indexes.sql.
+CREATE TABLE "Booking{s}" (
+    id text COLLATE "C" NOT NULL,
+    status text NOT NULL,
+    version integer NOT NULL,
+    "createdAt" timestamp(3) NOT NULL,
+    "updatedAt" timestamp(3) NOT NULL,
+    position bigint NOT NULL,
+    CONSTRAINT "Booking{s}_pkey" PRIMARY KEY (id)
+);
+CREATE TABLE "BookingStatusHistory{s}" (
+    id text COLLATE "C" NOT NULL,
+    "bookingId" text COLLATE "C" NOT NULL,
+    "fromStatus" text,
+    "toStatus" text NOT NULL,
+    "changedBy" text,
+    reason text,
+    metadata text,
+    "createdAt" timestamp(3) NOT NULL,
+    version integer NOT NULL,
+    position bigint NOT NULL,
+    "recordedAt" timestamp(3) NOT NULL,
+    actor text NOT NULL,
+    source text NOT NULL,
+    "claimedFromStatus" text
+);

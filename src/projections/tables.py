@@ -1,0 +1,134 @@
+"""The tables of the read model: made, written, and switched with tables filled beside them."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+
+import psycopg
+from psycopg import sql
+
+from ledger.schema import analyst_role, app_role
+from projections.rows import Batch, BookingRow, HistoryRow
+
+NAME = "status_history"
+VERSION = 1
+"""Raised whenever the rows that events give change: every ledger is then rebuilt."""
+
+LIVE = ""
+REBUILD = "_rebuild"
+
+COPY_BOOKINGS = 'COPY "Booking{s}" FROM STDIN (FORMAT BINARY)'
+COPY_HISTORY = 'COPY "BookingStatusHistory{s}" FROM STDIN (FORMAT BINARY)'
+UPDATE_BOOKINGS = """
+    UPDATE "Booking{s}" AS booking
+    SET status = changed.status, version = changed.version,
+        "updatedAt" = changed.updated_at, position = changed.position
+    FROM unnest(%s::text[], %s::text[], %s::int[], %s::timestamp[], %s::bigint[])
+        AS changed (id, status, version, updated_at, position)
+    WHERE booking.id = changed.id
+"""
+BOOKING_TYPES = ["text", "text", "int4", "timestamp", "timestamp", "int8"]
+HISTORY_TYPES = [
+    *("text", "text", "text", "text", "text", "text", "text", "timestamp"),
+    *("int4", "int8", "timestamp", "text", "text", "text"),
+]
+
+
+def create(connection: psycopg.Connection, suffix: str) -> None:
+    """Create the tables without their secondary indexes."""
+    connection.execute(_sql("tables", suffix))
+
+
+def create_indexes(connection: psycopg.Connection, suffix: str) -> None:
+    connection.execute(_sql("indexes", suffix))
+
+
+def create_views(connection: psycopg.Connection, suffix: str, schema: str) -> None:
+    """Put the analysts' views onto the tables with this suffix, and grant what the roles need."""
+    connection.execute(_sql("views", suffix))
+    app, analyst = app_role(schema), analyst_role(schema)
+    found = connection.execute(
+        "SELECT count(*) FROM pg_roles WHERE rolname IN (%s, %s)", (app, analyst)
+    ).fetchone()
+    if found == (2,):
+        grants = sql.SQL(_sql("grants", suffix))
+        connection.execute(grants.format(app=sql.Identifier(app), analyst=sql.Identifier(analyst)))
+
+
+def drop(connection: psycopg.Connection, suffix: str) -> None:
+    """Drop the tables. Fails, naming them, where objects of others depend on them."""
+    connection.execute(f'DROP TABLE IF EXISTS "BookingStatusHistory{suffix}", "Booking{suffix}"')
+
+
+def exist(connection: psycopg.Connection) -> bool:
+    row = connection.execute(
+        """SELECT to_regclass('"Booking"'), to_regclass('"BookingStatusHistory"')"""
+    ).fetchone()
+    return row is not None and None not in row
+
+
+def write(connection: psycopg.Connection, batch: Batch, suffix: str) -> None:
+    """Write the rows of a batch, bookings first: history refers to them."""
+    _copy(connection, COPY_BOOKINGS, suffix, BOOKING_TYPES, batch.opened)
+    if batch.changed:
+        connection.execute(
+            UPDATE_BOOKINGS.replace("{s}", suffix),
+            (
+                [booking.id for booking in batch.changed],
+                [booking.status for booking in batch.changed],
+                [booking.version for booking in batch.changed],
+                [booking.updatedAt for booking in batch.changed],
+                [booking.position for booking in batch.changed],
+            ),
+        )
+    _copy(connection, COPY_HISTORY, suffix, HISTORY_TYPES, batch.history)
+
+
+def rename(connection: psycopg.Connection, suffix: str) -> None:
+    """Give tables with a suffix the live names, and their indexes and constraints too."""
+    renames = connection.execute(
+        """
+        SELECT format('ALTER TABLE %%s RENAME CONSTRAINT %%I TO %%I',
+            conrelid::regclass, conname, replace(conname, %(suffix)s, ''))
+        FROM pg_constraint
+        WHERE conrelid = ANY (%(tables)s::regclass[]) AND strpos(conname, %(suffix)s) > 0
+        UNION ALL
+        SELECT format('ALTER INDEX %%s RENAME TO %%I',
+            indexrelid::regclass, replace(relname, %(suffix)s, ''))
+        FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+        WHERE indrelid = ANY (%(tables)s::regclass[])
+            AND NOT EXISTS (
+                SELECT FROM pg_constraint WHERE conindid = indexrelid AND contype <> 'f'
+            )
+        UNION ALL
+        SELECT format('ALTER TABLE %%s RENAME TO %%I',
+            oid::regclass, replace(relname, %(suffix)s, ''))
+        FROM pg_class WHERE oid = ANY (%(tables)s::regclass[])
+        """,
+        {
+            "suffix": suffix,
+            "tables": [f'"Booking{suffix}"', f'"BookingStatusHistory{suffix}"'],
+        },
+    ).fetchall()
+    # The statements name tables that they rename: constraints and indexes go first.
+    for (statement,) in renames:
+        connection.execute(statement)
+
+
+def _copy(
+    connection: psycopg.Connection,
+    statement: str,
+    suffix: str,
+    types: list[str],
+    rows: Sequence[BookingRow] | Sequence[HistoryRow],
+) -> None:
+    if not rows:
+        return
+    with connection.cursor() as cursor, cursor.copy(statement.replace("{s}", suffix)) as copy:
+        copy.set_types(types)
+        for row in rows:
+            copy.write_row(row)
+
+
+def _sql(name: str, suffix: str) -> str:
+    text = files("projections").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+    return text.replace("{s}", suffix)
