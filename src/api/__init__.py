@@ -1,0 +1,1 @@
+"""The doors: HTTP, command line, web pages, settings. Wires the rest together."""

@@ -1,0 +1,5 @@
+from ledger.errors import LedgerError
+
+
+class EmbeddedPostgresError(LedgerError):
+    """The embedded database cannot be used; the message says why and what to do."""
