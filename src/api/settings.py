@@ -12,6 +12,7 @@ from ledger.errors import LedgerError
 from ledger.workflow import DEFAULT, Workflow, read_workflow
 
 ENVIRONMENT_PREFIX = "LEDGER_"
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class SettingsError(LedgerError):

@@ -37,12 +37,12 @@ LOAD_ANSWERS = """
     FROM unnest(%s::text[], %s::text[]) AS asked (scope, key)
     JOIN idempotency USING (scope, key)
 """
-LOAD_IMPORTED = "SELECT fingerprint FROM imported_row WHERE fingerprint = ANY(%s)"
+LOAD_IMPORTED = "SELECT fingerprint FROM imported_row WHERE fingerprint = ANY(%b)"
 STORE_ANSWERS = """
     INSERT INTO idempotency (scope, key, request_sha256, answer)
     SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::bytea[])
 """
-STORE_IMPORTED = "INSERT INTO imported_row (fingerprint) SELECT unnest(%s::bytea[])"
+STORE_IMPORTED = "INSERT INTO imported_row (fingerprint) SELECT unnest(%b::bytea[])"
 AT_POSITION = """
     SELECT originator_id, originator_version, topic, state
     FROM ledger_events WHERE notification_id = %s

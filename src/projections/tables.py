@@ -16,8 +16,13 @@ VERSION = 1
 LIVE = ""
 REBUILD = "_rebuild"
 
-COPY_BOOKINGS = 'COPY "Booking{s}" FROM STDIN (FORMAT BINARY)'
-COPY_HISTORY = 'COPY "BookingStatusHistory{s}" FROM STDIN (FORMAT BINARY)'
+# Columns are named: a table that somebody has altered is refused, not filled wrongly.
+COPY_BOOKINGS = 'COPY "Booking{s}" ({columns}) FROM STDIN (FORMAT BINARY)'.replace(
+    "{columns}", ", ".join(f'"{name}"' for name in BookingRow._fields)
+)
+COPY_HISTORY = 'COPY "BookingStatusHistory{s}" ({columns}) FROM STDIN (FORMAT BINARY)'.replace(
+    "{columns}", ", ".join(f'"{name}"' for name in HistoryRow._fields)
+)
 UPDATE_BOOKINGS = """
     UPDATE "Booking{s}" AS booking
     SET status = changed.status, version = changed.version,

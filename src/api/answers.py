@@ -1,0 +1,115 @@
+"""What callers get: JSON in camelCase, times in RFC 3339 UTC with milliseconds."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from ledger.commands import Outcome
+from ledger.workflow import Workflow
+from projections.rows import BookingRow, HistoryRow, PositionedEvent, history_row, milliseconds
+
+
+class JsonResponse(Response):
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return orjson.dumps(content)
+
+
+def rfc3339(time: datetime) -> str:
+    """A stored time (naive, in UTC) as text."""
+    return f"{time.isoformat(timespec='milliseconds')}Z"
+
+
+def etag(version: int) -> str:
+    return f'"v{version}"'
+
+
+def booking_document(booking: BookingRow, workflow: Workflow) -> dict[str, Any]:
+    return {
+        "id": booking.id,
+        "status": booking.status,
+        "version": booking.version,
+        "createdAt": rfc3339(booking.createdAt),
+        "updatedAt": rfc3339(booking.updatedAt),
+        "allowedTransitions": workflow.allowed_from(booking.status),
+    }
+
+
+def outcome_document(outcome: Outcome, workflow: Workflow) -> dict[str, Any]:
+    """The booking as an outcome left it."""
+    return booking_document(
+        BookingRow(
+            outcome.booking_id,
+            outcome.status,
+            outcome.version,
+            milliseconds(outcome.opened_at),
+            milliseconds(outcome.changed_at),
+            outcome.position,
+        ),
+        workflow,
+    )
+
+
+def booking_of(history: Sequence[PositionedEvent]) -> BookingRow:
+    """The booking after these events, of which there is at least one."""
+    first, last = history[0].event, history[-1].event
+    return BookingRow(
+        last.originator_id,
+        last.to_status,
+        last.originator_version,
+        milliseconds(first.occurred_at),
+        milliseconds(last.occurred_at),
+        history[-1].position,
+    )
+
+
+def history_document(history: Iterable[PositionedEvent]) -> list[dict[str, Any]]:
+    return [history_entry(history_row(positioned)) for positioned in history]
+
+
+def history_entry(row: HistoryRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "fromStatus": row.fromStatus,
+        "toStatus": row.toStatus,
+        "changedBy": row.changedBy,
+        "reason": row.reason,
+        "metadata": None if row.metadata is None else orjson.Fragment(row.metadata),
+        "createdAt": rfc3339(row.createdAt),
+        "version": row.version,
+        "position": row.position,
+        "recordedAt": rfc3339(row.recordedAt),
+        "actor": row.actor,
+        "source": row.source,
+        "claimedFromStatus": row.claimedFromStatus,
+    }
+
+
+def event_document(positioned: PositionedEvent) -> dict[str, Any]:
+    entry = history_entry(history_row(positioned))
+    entry["occurredAt"] = entry.pop("createdAt")
+    return {
+        "position": positioned.position,
+        "bookingId": positioned.event.originator_id,
+        "type": type(positioned.event).TOPIC,  # type: ignore[attr-defined]
+        **entry,
+    }
+
+
+def conditional(
+    content: Callable[[], Any], tag: str, if_none_match: str | None, position: int
+) -> Response:
+    """200 with the content, or 304 when the caller has it already (RFC 9110, weak comparison)."""
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Ledger-Position": str(position)}
+    if if_none_match is not None and matches(if_none_match, tag):
+        return Response(status_code=304, headers=headers)
+    return JsonResponse(content(), headers=headers)
+
+
+def matches(if_none_match: str, tag: str) -> bool:
+    given = [one.strip().removeprefix("W/") for one in if_none_match.split(",")]
+    return "*" in given or tag in given

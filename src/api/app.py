@@ -1,0 +1,136 @@
+"""The HTTP application: where everything is wired together."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from api import openapi as openapi_document
+from api import problems
+from api.body_limit import BodyLimit
+from api.calls import Calls
+from api.door import Door, Mailbox
+from api.express import Express
+from api.gate import Gate
+from api.keys import KeyRing
+from api.metrics import Counting, Metrics
+from api.oidc import TokenVerifier
+from api.pages import router as pages
+from api.problem_pages import router as problem_pages
+from api.routes import bookings, changes, events, health, keys, lists
+from api.settings import Settings, read_settings
+from api.store import Store
+from api.tail import Tail
+from ledger.database import Database
+from ledger.errors import LedgerError
+from ledger.writer import Writer
+from projections.reader import HistoryReader
+
+TITLE = "Booking Ledger"
+DESCRIPTION = """\
+What happened to every booking: record changes, read histories, follow events.
+
+Every call needs `Authorization: Bearer KEY`. Errors are RFC 9457 problems; each `type` is a
+page of this service that says what it means.
+"""
+
+
+def create_app(settings: Settings, database: Database) -> ASGIApp:
+    """The application on a database whose schema is up to date.
+
+    Its threads and connections live from start-up to shutdown of the server that runs it.
+    """
+    workflow = settings.read_workflow()
+    writer = Writer(database, workflow)
+    reader = HistoryReader(database)
+    store = Store(database)
+    key_ring = KeyRing(
+        database,
+        settings.admin_key.get_secret_value() if settings.admin_key is not None else None,
+    )
+    metrics = Metrics(writer)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        app.state.door = Door(writer, reader, Mailbox(loop))
+        app.state.calls = Calls(app.state.door, workflow)
+        app.state.tail = Tail(database, store, loop)
+        yield
+        app.state.tail.close()
+        writer.close()
+        reader.close()
+        key_ring.close()
+        store.close()
+
+    app = FastAPI(
+        title=TITLE,
+        description=DESCRIPTION,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.workflow = workflow
+    app.state.store = store
+    app.state.metrics = metrics
+    for module in (bookings, changes, lists, events, keys, health):
+        app.include_router(module.router)
+    app.include_router(problem_pages)
+    app.include_router(pages)
+    _handle_errors(app)
+    _describe(app)
+    app.add_middleware(BodyLimit)
+    express = Express(app, lambda: app.state.calls)
+    return Counting(Gate(express, key_ring, _verifier(settings)), metrics)
+
+
+def app_from_environment() -> ASGIApp:
+    """What each worker process of `serve --workers` runs; `serve` has set the environment."""
+    settings = read_settings()
+    assert settings.database_url is not None
+    return create_app(settings, Database(settings.database_url, settings.schema_name))
+
+
+def _verifier(settings: Settings) -> TokenVerifier | None:
+    if settings.oidc_issuer is None:
+        return None
+    return TokenVerifier(
+        settings.oidc_issuer,
+        settings.oidc_audience,
+        settings.oidc_jwks,
+        settings.oidc_role_claim,
+    )
+
+
+def _handle_errors(app: FastAPI) -> None:
+    app.add_exception_handler(problems.Problem, problems.answer_problem)
+    app.add_exception_handler(LedgerError, problems.answer_ledger_error)
+    app.add_exception_handler(RequestValidationError, problems.answer_invalid_request)
+    app.add_exception_handler(HTTPException, problems.answer_http_exception)
+    app.add_exception_handler(Exception, _answer_defect)
+
+
+async def _answer_defect(request: Request, error: Exception) -> Response:
+    return problems.answer_defect(request, error)
+
+
+def _describe(app: FastAPI) -> None:
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            openapi_document.complete(document)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents

@@ -1,0 +1,176 @@
+"""The calls about single bookings, from checked input to the answer.
+
+The routes and the express lane both call these, so there is one meaning and two ways in.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from starlette.responses import Response
+from uuid_utils import uuid7
+
+from api.answers import (
+    JsonResponse,
+    booking_document,
+    booking_of,
+    conditional,
+    etag,
+    history_document,
+    outcome_document,
+)
+from api.door import Door
+from api.keys import Principal
+from api.models import Body, BulkBody, BulkChangeBody, ChangeBody, OpenBody
+from api.problems import problem_of
+from ledger.booking import ActorType, Change
+from ledger.commands import Answer, ChangeStatus, OpenBooking, Outcome, RecordStatus
+from ledger.errors import BookingNotFound, InvalidField, Refusal
+from ledger.transaction import Idempotency
+from ledger.workflow import Workflow
+from projections.reader import History
+
+OPEN = "/api/bookings"
+CHANGES = "/api/status-changes"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and the key that makes the call safe to send again."""
+
+    principal: Principal
+    idempotency_key: str | None
+
+
+class Calls:
+    def __init__(self, door: Door, workflow: Workflow) -> None:
+        self._door = door
+        self._workflow = workflow
+
+    async def open(self, body: OpenBody, caller: Caller) -> Response:
+        command = OpenBooking(body.id or str(uuid7()), self._change(body, caller.principal))
+        same = _idempotency(caller, "POST", OPEN, body)
+        outcome: Outcome = await self._door.record_one(command, same)
+        return JsonResponse(
+            outcome_document(outcome, self._workflow),
+            201,
+            {
+                "Location": f"{OPEN}/{quote(outcome.booking_id, safe='')}",
+                "ETag": etag(outcome.version),
+                "Ledger-Position": str(outcome.position),
+            },
+        )
+
+    async def change(
+        self, booking_id: str, body: ChangeBody, if_match: frozenset[int] | None, caller: Caller
+    ) -> Response:
+        command = ChangeStatus(booking_id, self._change(body, caller.principal), if_match)
+        versions = None if if_match is None else sorted(if_match)
+        same = _idempotency(caller, "PATCH", f"{OPEN}/{booking_id}", body, versions)
+        outcome: Outcome = await self._door.record_one(command, same)
+        document = outcome_document(outcome, self._workflow)
+        document["changed"] = outcome.kind == "changed"
+        return JsonResponse(
+            document,
+            headers={"ETag": etag(outcome.version), "Ledger-Position": str(outcome.position)},
+        )
+
+    async def record(self, body: BulkBody, caller: Caller) -> Response:
+        principal = caller.principal
+        commands = [
+            RecordStatus(one.bookingId, self._change(one, principal)) for one in body.changes
+        ]
+        answers = await self._door.record(commands, _idempotency(caller, "POST", CHANGES, body))
+        results = [
+            self._result(command.booking_id, answer)
+            for command, answer in zip(commands, answers, strict=True)
+        ]
+        counts = dict.fromkeys(("opened", "changed", "unchanged", "refused"), 0)
+        for result in results:
+            counts[result["outcome"]] += 1
+        positions = [answer.position for answer in answers if not isinstance(answer, Refusal)]
+        return JsonResponse(
+            {"results": results, "counts": counts},
+            headers={"Ledger-Position": str(max(positions))} if positions else {},
+        )
+
+    async def history(self, booking_id: str) -> History:
+        """The events of a booking. Raises BookingNotFound."""
+        history = await self._door.history(booking_id)
+        if not history:
+            raise BookingNotFound(booking_id=booking_id)
+        return history
+
+    def booking_answer(self, history: History, if_none_match: str | None) -> Response:
+        """The booking as these events made it."""
+        booking = booking_of(history)
+        return conditional(
+            lambda: booking_document(booking, self._workflow),
+            etag(booking.version),
+            if_none_match,
+            booking.position,
+        )
+
+    def history_answer(self, history: History, if_none_match: str | None) -> Response:
+        return conditional(
+            lambda: {
+                "bookingId": history[0].event.originator_id,
+                "history": history_document(history),
+            },
+            etag(len(history)),
+            if_none_match,
+            history[-1].position,
+        )
+
+    def _change(self, body: ChangeBody | OpenBody | BulkChangeBody, principal: Principal) -> Change:
+        """The change that a body asks for, by this principal.
+
+        With a token, who changed it is the token's subject and nobody else; with a service's
+        key it is what the service says.
+        """
+        changed_by, actor = _who(body.changedBy, principal)
+        return Change(
+            status=body.status or self._workflow.initial,
+            changed_by=changed_by,
+            reason=body.reason,
+            metadata=body.metadata,
+            occurred_at=body.occurredAt,
+            actor=actor,
+            source=principal.source,
+        )
+
+    def _result(self, booking_id: str, answer: Answer) -> dict[str, Any]:
+        if isinstance(answer, Refusal):
+            problem = problem_of(answer).document(f"{OPEN}/{quote(booking_id, safe='')}")
+            return {"bookingId": booking_id, "outcome": "refused", "problem": problem}
+        return {
+            "bookingId": booking_id,
+            "outcome": answer.kind,
+            "position": answer.position,
+            "booking": outcome_document(answer, self._workflow),
+        }
+
+
+def _who(changed_by: str | None, principal: Principal) -> tuple[str | None, ActorType]:
+    if principal.subject is None:
+        return changed_by, "system" if changed_by is None else "api-key"
+    if changed_by not in (None, principal.subject):
+        raise InvalidField(
+            field="changedBy",
+            message=f"is {principal.subject!r}, the subject of the token; leave it out",
+        )
+    return principal.subject, "user"
+
+
+def _idempotency(
+    caller: Caller, method: str, path: str, body: Body, versions: Sequence[int] | None = None
+) -> Idempotency | None:
+    """What makes this request the same as another: method, path, body and versions expected."""
+    if caller.idempotency_key is None:
+        return None
+    same = [method, path, body.model_dump(mode="json"), versions]
+    digest = hashlib.sha256(orjson.dumps(same, option=orjson.OPT_SORT_KEYS)).digest()
+    return Idempotency(caller.principal.scope, caller.idempotency_key, digest)

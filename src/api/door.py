@@ -1,0 +1,82 @@
+"""From the event loop to the threads that write and read, and back.
+
+Answers of a whole batch come back to the loop in one wake-up.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from ledger.commands import Answer, Command
+from ledger.errors import Refusal
+from ledger.transaction import Idempotency
+from ledger.writer import Writer
+from projections.reader import History, HistoryReader
+
+ResultT = TypeVar("ResultT")
+
+
+class Mailbox:
+    """Brings results from other threads to futures of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._arrived: deque[tuple[asyncio.Future[Any], Any]] = deque()
+        self._woken = False
+
+    async def ask(self, submit: Callable[[Callable[[Any], None]], None]) -> Any:
+        """Call `submit` with a callback and wait for what the callback is given."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+
+        def done(result: Any) -> None:
+            self._arrived.append((future, result))
+            if not self._woken:
+                self._woken = True
+                self._loop.call_soon_threadsafe(self._deliver)
+
+        submit(done)
+        result = await future
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _deliver(self) -> None:
+        # Cleared first: what arrives from here on wakes the loop again.
+        self._woken = False
+        while self._arrived:
+            future, result = self._arrived.popleft()
+            if not future.done():  # the caller may have gone away
+                future.set_result(result)
+
+
+class Door:
+    """What the routes call: record commands, read a booking's events."""
+
+    def __init__(self, writer: Writer, reader: HistoryReader, mailbox: Mailbox) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._mailbox = mailbox
+
+    async def record(
+        self, commands: Sequence[Command], idempotency: Idempotency | None
+    ) -> list[Answer]:
+        """The answers after they are on disk. Raises what `Writer.submit` reports."""
+        answers: list[Answer] = await self._mailbox.ask(
+            lambda done: self._writer.submit(commands, done, idempotency)
+        )
+        return answers
+
+    async def record_one(self, command: Command, idempotency: Idempotency | None) -> Any:
+        """The outcome of one command. Raises its refusal."""
+        (answer,) = await self.record([command], idempotency)
+        if isinstance(answer, Refusal):
+            raise answer
+        return answer
+
+    async def history(self, booking_id: str) -> History:
+        """The events of a booking, none if it is unknown."""
+        history: History = await self._mailbox.ask(
+            lambda done: self._reader.submit(booking_id, done)
+        )
+        return history

@@ -1,0 +1,103 @@
+"""Figures for Prometheus.
+
+With several worker processes the client library shares counters through files in the
+directory that PROMETHEUS_MULTIPROC_DIR names; `serve` makes one.
+"""
+
+import os
+import time
+from functools import cache
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ledger.writer import Writer
+from projections.queries import Lag
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS"})
+MULTIPROCESS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class Metrics:
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "ledger_http_requests",
+            "HTTP requests answered",
+            ["method", "status"],
+            registry=self._registry,
+        )
+        self.seconds = Histogram(
+            "ledger_http_request_seconds",
+            "Time to the end of the answer, without live streams",
+            ["method"],
+            registry=self._registry,
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+        )
+
+    def render(self, lag: Lag | None) -> bytes:
+        """The text format: counters of all processes, and gauges as they are now."""
+        now = CollectorRegistry()
+        queued = Gauge(
+            "ledger_writer_queued_commands",
+            "Commands waiting to be recorded, in this process",
+            registry=now,
+        )
+        queued.set(self._writer.queued_commands)
+        up = Gauge("ledger_database_up", "1 if the database can be reached", registry=now)
+        up.set(lag is not None)
+        if lag is not None:
+            _lag_gauges(lag, now)
+        counters = self._registry
+        if MULTIPROCESS_DIRECTORY in os.environ:
+            counters = CollectorRegistry()
+            MultiProcessCollector(counters)  # type: ignore[no-untyped-call]  # has no types
+        return generate_latest(counters) + generate_latest(now)
+
+
+def _lag_gauges(lag: Lag, registry: CollectorRegistry) -> None:
+    gauges = {
+        "ledger_head_position": ("Newest position of the ledger", lag.head),
+        "ledger_projection_position": ("Position of the read model", lag.position),
+        "ledger_projection_lag_events": ("Events the read model is behind", lag.events),
+        "ledger_projection_lag_seconds": ("Age of the oldest of them", lag.seconds),
+        "ledger_projection_failed": ("1 if its last run failed", lag.failure is not None),
+    }
+    for name, (meaning, value) in gauges.items():
+        Gauge(name, meaning, registry=registry).set(value)
+
+
+class Counting:
+    """Pure ASGI middleware that counts and times requests."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        # A labelled child is looked up once: the look-up costs more than the counting.
+        self._counted = cache(lambda method, status: metrics.requests.labels(method, str(status)))
+        self._timed = cache(metrics.seconds.labels)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+        streamed = False
+
+        async def sending(message: Message) -> None:
+            nonlocal status, streamed
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            elif message.get("more_body", False):
+                streamed = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self._counted(method, status).inc()
+            if not streamed:
+                self._timed(method).observe(time.perf_counter() - started)

@@ -1,0 +1,71 @@
+"""Is it alive, is it ready, how is it doing: the only answers without a key."""
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import PlainTextResponse, Response
+
+from api.answers import JsonResponse
+from api.metrics import Metrics
+from api.routes.contract import Alive, Readiness, Unavailable
+from api.store import TheStore
+from ledger.errors import StoreUnavailable
+from projections.queries import Lag, read_lag
+
+router = APIRouter(tags=["health"])
+
+LAG_SECONDS_MAX = 10.0
+"""A read model further behind than this is called degraded."""
+
+
+@router.get("/healthz", response_model=Alive)
+async def alive() -> Response:
+    """The process answers."""
+    return JsonResponse({"status": "ok"})
+
+
+@router.get("/readyz", response_model=Readiness, responses={503: {"model": Unavailable}})
+def ready(store: TheStore) -> Response:
+    """200 when writes can be recorded: `ready`, or `degraded` while the read model is behind or
+    has failed, which never stops a write. 503 when the database cannot be reached."""
+    started = time.monotonic()
+    try:
+        with store.connection() as connection:
+            lag = read_lag(connection)
+    except StoreUnavailable as error:
+        return JsonResponse({"status": "unavailable", "detail": str(error)}, 503)
+    degraded = lag.failure is not None or lag.seconds > LAG_SECONDS_MAX
+    return JsonResponse(
+        {
+            "status": "degraded" if degraded else "ready",
+            "head": lag.head,
+            "projections": {"status_history": _projection(lag)},
+            "databaseSeconds": round(time.monotonic() - started, 6),
+        }
+    )
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+def metrics(request: Request, store: TheStore) -> Response:
+    """Figures for Prometheus."""
+    found: Metrics = request.app.state.metrics
+    try:
+        with store.connection() as connection:
+            lag = read_lag(connection)
+    except StoreUnavailable:
+        lag = None
+    return Response(found.render(lag), media_type=CONTENT_TYPE_LATEST)
+
+
+def _projection(lag: Lag) -> dict[str, Any]:
+    failure = None
+    if lag.failure is not None:
+        at = None if lag.failed_at is None else lag.failed_at.isoformat()
+        failure = {"at": at, "message": lag.failure}
+    return {
+        "position": lag.position,
+        "lag": {"events": lag.events, "seconds": round(lag.seconds, 3)},
+        "failure": failure,
+    }

@@ -1,0 +1,117 @@
+"""Follow the events for the live feed: one follower a process, any number of listeners."""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import AsyncIterator
+from functools import partial
+
+import orjson
+import psycopg
+from anyio.to_thread import run_sync
+
+from api.answers import event_document
+from api.store import Store
+from ledger.database import Database
+from ledger.errors import StoreUnavailable
+from ledger.transcoder import event_mapper
+from projections.feed import events_after, head, wait_for_notification
+from projections.rows import PositionedEvent
+
+logger = logging.getLogger(__name__)
+
+KEPT_EVENTS = 2_000
+BATCH_EVENTS = 500
+WAKE_SECONDS = 5.0
+RECONNECT_SECONDS = 0.5
+
+Item = tuple[int, str]
+"""A position and the event there, as JSON."""
+
+
+class Tail:
+    """Keeps the newest events in memory and wakes those who wait for more.
+
+    Listeners pull: a slow one holds nothing but its own position, and reads from the database
+    what memory has dropped.
+    """
+
+    def __init__(self, database: Database, store: Store, loop: asyncio.AbstractEventLoop) -> None:
+        self._database = database
+        self._store = store
+        self._loop = loop
+        self._mapper = event_mapper()
+        self._kept: deque[Item] = deque(maxlen=KEPT_EVENTS)
+        self._more = asyncio.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tail", daemon=True)
+        self._thread.start()
+
+    async def follow(self, position: int | None) -> AsyncIterator[Item]:
+        """Every event after a position, in order, for ever; None: from now on."""
+        if position is None:
+            position = await run_sync(self._head)
+        while not self._stop.is_set():
+            more = self._more
+            items = self._remembered(position)
+            if items is None:
+                items = await run_sync(partial(self._read, position))
+            for item in items:
+                yield item
+                position = item[0]
+            if not items:
+                await more.wait()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._wake()
+        self._thread.join()
+
+    def _remembered(self, position: int) -> list[Item] | None:
+        """What is in memory after a position; None where memory does not reach back to it."""
+        kept = list(self._kept)
+        if not kept or kept[0][0] > position + 1:
+            return None
+        return kept[position + 1 - kept[0][0] :][:BATCH_EVENTS]
+
+    def _read(self, position: int) -> list[Item]:
+        with self._store.connection() as connection:
+            return [
+                _item(one) for one in events_after(connection, self._mapper, position, BATCH_EVENTS)
+            ]
+
+    def _head(self) -> int:
+        with self._store.connection() as connection:
+            return head(connection)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with self._database.connect() as connection:
+                    self._listen(connection)
+            except (psycopg.Error, StoreUnavailable) as error:
+                # Listeners wait meanwhile; whoever comes back gets what was missed.
+                logger.warning("the live feed lost the database: %s", error)
+                self._stop.wait(RECONNECT_SECONDS)
+
+    def _listen(self, connection: psycopg.Connection) -> None:
+        connection.execute(f"LISTEN {self._database.channel('events')}")
+        position = self._kept[-1][0] if self._kept else head(connection)
+        while not self._stop.is_set():
+            events = events_after(connection, self._mapper, position, BATCH_EVENTS)
+            if events:
+                position = events[-1].position
+                self._kept.extend(_item(one) for one in events)
+                self._loop.call_soon_threadsafe(self._wake)
+            else:
+                wait_for_notification(connection, self._stop, WAKE_SECONDS)
+
+    def _wake(self) -> None:
+        # Those who wait hold the old event; whoever comes next waits for a new one.
+        woken, self._more = self._more, asyncio.Event()
+        woken.set()
+
+
+def _item(positioned: PositionedEvent) -> Item:
+    return positioned.position, orjson.dumps(event_document(positioned)).decode()

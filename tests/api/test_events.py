@@ -1,0 +1,111 @@
+"""The raw feed, page by page and live."""
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from ledger_service import Service
+
+
+def test_events_come_in_the_order_of_positions(service: Service) -> None:
+    service.open("a")
+    service.open("b")
+    service.change("a", "confirmed", reason="paid")
+    answer = service.client.get("/api/events?limit=2")
+    rest = service.client.get(answer.headers["Link"].partition(">")[0].removeprefix("<"))
+
+    assert [event["position"] for event in answer.json()["events"]] == [1, 2]
+    assert answer.json()["next"] == 2
+    (event,) = rest.json()["events"]
+    assert "Link" not in rest.headers
+    assert event["type"] == "Booking.StatusChanged"
+    assert (event["bookingId"], event["version"]) == ("a", 2)
+    assert (event["fromStatus"], event["toStatus"]) == ("pending", "confirmed")
+    assert event["reason"] == "paid"
+    assert service.client.get("/api/events?after=3").json() == {"events": [], "next": 3}
+
+
+@pytest.mark.parametrize("query", ["after=-1", "after=x", "limit=0", "limit=1001"])
+def test_bad_queries_are_refused(service: Service, query: str) -> None:
+    assert service.client.get(f"/api/events?{query}").status_code == 422
+
+
+def positions(lines: Iterator[str], count: int) -> list[int]:
+    """The ids of the next events of a stream, each checked against its data."""
+    found: list[int] = []
+    data = None
+    for line in lines:
+        if line.startswith("data: "):
+            data = json.loads(line.removeprefix("data: "))
+        if line.startswith("id: "):
+            assert data is not None
+            assert data["position"] == int(line.removeprefix("id: "))
+            found.append(data["position"])
+        if len(found) == count:
+            return found
+    raise AssertionError(f"the stream ended after {found}")
+
+
+def streaming(service: Service, query: str = "", **headers: str) -> httpx.Client:
+    return service.client.stream("GET", f"/api/events/stream{query}", headers=headers, timeout=10)
+
+
+def test_the_stream_begins_with_what_comes_from_now_on(service: Service) -> None:
+    service.open("before")
+    with streaming(service) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = answer.iter_lines()
+        next(line for line in lines if line.startswith(": connected"))
+        service.open("after-1")
+        service.open("after-2")
+
+        assert positions(lines, 2) == [2, 3]
+
+
+def test_the_stream_goes_on_after_a_position(service: Service) -> None:
+    for number in range(5):
+        service.open(f"b{number}")
+    with streaming(service, "?after=2") as answer:
+        lines = answer.iter_lines()
+        assert positions(lines, 3) == [3, 4, 5]
+        service.open("b5")
+        assert positions(lines, 1) == [6]
+
+
+def test_the_last_event_id_of_a_browser_goes_before(service: Service) -> None:
+    for number in range(5):
+        service.open(f"b{number}")
+    with streaming(service, "?after=0", **{"Last-Event-ID": "4"}) as answer:
+        assert positions(answer.iter_lines(), 1) == [5]
+
+
+def test_what_memory_has_dropped_comes_from_the_database(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.tail.BATCH_EVENTS", 7)
+    body = {"changes": [{"bookingId": f"b{n}", "status": "pending"} for n in range(1000)]}
+    for round_ in range(3):  # more than Tail keeps
+        for change in body["changes"]:
+            change["bookingId"] += f".{round_}"
+        service.client.post("/api/status-changes", json=body)
+    with streaming(service, "?after=0") as answer:
+        assert positions(answer.iter_lines(), 3000) == list(range(1, 3001))
+
+
+def test_silence_is_filled_with_heartbeats(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.05)
+    with streaming(service) as answer:
+        pings = (line for line in answer.iter_lines() if line.startswith(": ping"))
+        assert next(pings)
+        assert next(pings)
+
+
+@pytest.mark.parametrize("last_event_id", ["x", "-1", "1.5", "9" * 30])
+def test_a_last_event_id_that_is_no_position_is_refused(
+    service: Service, last_event_id: str
+) -> None:
+    with streaming(service, **{"Last-Event-ID": last_event_id}) as answer:
+        assert answer.status_code == 422
