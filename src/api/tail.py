@@ -34,7 +34,7 @@ class Tail:
     """Keeps the newest events in memory and wakes those who wait for more.
 
     Listeners pull: a slow one holds nothing but its own position, and reads from the database
-    what memory has dropped.
+    what memory has dropped. While nobody listens, nothing is followed.
     """
 
     def __init__(self, database: Database, store: Store, loop: asyncio.AbstractEventLoop) -> None:
@@ -44,27 +44,37 @@ class Tail:
         self._mapper = event_mapper()
         self._kept: deque[Item] = deque(maxlen=KEPT_EVENTS)
         self._more = asyncio.Event()
+        self._listeners = 0
+        self._wanted = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tail", daemon=True)
         self._thread.start()
 
     async def follow(self, position: int | None) -> AsyncIterator[Item]:
         """Every event after a position, in order, for ever; None: from now on."""
-        if position is None:
-            position = await run_sync(self._head)
-        while not self._stop.is_set():
-            more = self._more
-            items = self._remembered(position)
-            if items is None:
-                items = await run_sync(partial(self._read, position))
-            for item in items:
-                yield item
-                position = item[0]
-            if not items:
-                await more.wait()
+        self._listeners += 1
+        self._wanted.set()
+        try:
+            if position is None:
+                position = await run_sync(self._head)
+            while not self._stop.is_set():
+                more = self._more
+                items = self._remembered(position)
+                if items is None:
+                    items = await run_sync(partial(self._read, position))
+                for item in items:
+                    yield item
+                    position = item[0]
+                if not items:
+                    await more.wait()
+        finally:
+            self._listeners -= 1
+            if self._listeners == 0:
+                self._wanted.clear()
 
     def close(self) -> None:
         self._stop.set()
+        self._wanted.set()
         self._wake()
         self._thread.join()
 
@@ -87,6 +97,7 @@ class Tail:
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            self._wanted.wait()
             try:
                 with self._database.connect() as connection:
                     self._listen(connection)
@@ -97,8 +108,11 @@ class Tail:
 
     def _listen(self, connection: psycopg.Connection) -> None:
         connection.execute(f"LISTEN {self._database.channel('events')}")
-        position = self._kept[-1][0] if self._kept else head(connection)
-        while not self._stop.is_set():
+        self._kept.clear()
+        position = head(connection)
+        # What came before this position and after a listener looked is in the database: look anew.
+        self._loop.call_soon_threadsafe(self._wake)
+        while self._wanted.is_set() and not self._stop.is_set():
             events = events_after(connection, self._mapper, position, BATCH_EVENTS)
             if events:
                 position = events[-1].position

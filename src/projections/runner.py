@@ -26,6 +26,10 @@ ADVANCE = """
     WHERE name = %s
 """
 FAILED = "UPDATE projection SET failed_at = now(), failure = %s WHERE name = %s"
+RECOVERED = """
+    UPDATE projection SET failed_at = NULL, failure = NULL
+    WHERE name = %s AND failed_at IS NOT NULL
+"""
 
 
 class ProjectionMissing(LedgerError):
@@ -40,11 +44,13 @@ def ensure(database: Database) -> None:
         )
         if tables.exist(connection):
             return
-        # Dropped by somebody, or never there: either way events give it all again.
+        # Dropped by somebody, or never there: either way events give it all again. Beside what
+        # is left, and switched as in a rebuild: views may depend on the table that is still there.
+        tables.create(connection, tables.SETUP)
+        tables.create_indexes(connection, tables.SETUP)
+        tables.create_views(connection, tables.SETUP, database.schema)
         tables.drop(connection, tables.LIVE)
-        tables.create(connection, tables.LIVE)
-        tables.create_indexes(connection, tables.LIVE)
-        tables.create_views(connection, tables.LIVE, database.schema)
+        tables.rename(connection, tables.SETUP)
         connection.execute(
             """
             INSERT INTO projection (name, version, position) VALUES (%s, %s, 0)
@@ -112,6 +118,9 @@ class Projector:
 
     def _follow(self, connection: psycopg.Connection, stop: threading.Event) -> None:
         connection.execute(f"LISTEN {self._database.channel('events')}")
+        self.project(connection)
+        # Also where no event came since: what stood in the way, as a lost connection, is gone.
+        connection.execute(RECOVERED, (tables.NAME,))
         while not stop.is_set():
             if self.project(connection) == 0:
                 wait_for_notification(connection, stop, WAKE_SECONDS)

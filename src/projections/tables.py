@@ -15,6 +15,7 @@ VERSION = 1
 
 LIVE = ""
 REBUILD = "_rebuild"
+SETUP = "_setup"
 
 # Columns are named: a table that somebody has altered is refused, not filled wrongly.
 COPY_BOOKINGS = 'COPY "Booking{s}" ({columns}) FROM STDIN (FORMAT BINARY)'.replace(

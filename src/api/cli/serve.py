@@ -1,0 +1,164 @@
+"""`serve` and `project`: the processes that run a ledger."""
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from types import FrameType
+
+import click
+import uvicorn
+
+from api.cli.options import ledger_options
+from api.housekeeping import Housekeeping
+from api.keys import ensure_first_key
+from api.metrics import MULTIPROCESS_DIRECTORY
+from api.settings import LOG_FORMAT, Settings, read_settings
+from api.storage import open_database
+from api.supervisor import ProjectorProcess
+from ledger.database import Database
+
+GRACEFUL_SECONDS = 3
+KEEP_ALIVE_SECONDS = 75
+
+
+@click.command()
+@click.option("--host", help="Address to listen on (LEDGER_HOST, default 127.0.0.1).")
+@click.option("--port", type=int, help="Port; 0 takes a free one (LEDGER_PORT, default 8000).")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, help="Processes that answer.")
+@click.option("--projector/--no-projector", default=True, help="Run a projector beside it.")
+@click.option("--demo", is_flag=True, help="Load a sample of 300 hotel bookings, once.")
+@ledger_options
+def serve(
+    host: str | None, port: int | None, workers: int, projector: bool, demo: bool, **given: object
+) -> None:
+    """Run the service, with its database and projector, until Ctrl-C or SIGTERM."""
+    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
+    signal.signal(signal.SIGTERM, _terminate)
+    settings = read_settings(host=host, port=port, **given)
+    settings.read_workflow()  # complain before anything is started
+    with ExitStack() as stack:
+        database = stack.enter_context(open_database(settings))
+        if demo:
+            from api.demo import load_demo
+
+            load_demo(database)
+        if projector:
+            stack.enter_context(_projecting(database))
+        stack.enter_context(closing(Housekeeping(database, settings)))
+        secret = _first_secret(database, settings)
+        if workers == 1:
+            _serve_here(settings, database, secret)
+        else:
+            _serve_in_workers(settings, database, secret, workers, stack)
+
+
+@click.command()
+@ledger_options
+def project(**given: object) -> None:
+    """Run a projector: one is active for a ledger at a time, others stand by and take over."""
+    from projections.runner import Projector
+
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    with open_database(read_settings(**given)) as database:
+        Projector(database).run(stop)
+
+
+def _serve_here(settings: Settings, database: Database, secret: str | None) -> None:
+    from api.app import create_app
+
+    # The writer's thread must get the interpreter soon after its answer from the database has
+    # come, not after the default 5 ms.
+    sys.setswitchinterval(0.0005)
+    config = _config(settings, create_app(settings, database))
+    _Announcing(config, database, secret).run()
+
+
+def _serve_in_workers(
+    settings: Settings, database: Database, secret: str | None, workers: int, stack: ExitStack
+) -> None:
+    from uvicorn.supervisors import Multiprocess
+
+    # Worker processes read their settings from the environment, as any process does.
+    os.environ["LEDGER_DATABASE_URL"] = database.url
+    os.environ["LEDGER_SCHEMA"] = database.schema
+    if settings.workflow is not None:
+        os.environ["LEDGER_WORKFLOW"] = str(settings.workflow.resolve())
+    os.environ[MULTIPROCESS_DIRECTORY] = stack.enter_context(tempfile.TemporaryDirectory())
+    config = _config(settings, "api.app:app_from_environment", factory=True, workers=workers)
+    socket = config.bind_socket()
+    bound_host, bound_port = socket.getsockname()[:2]
+    _announce(bound_host, bound_port, database, secret)
+    Multiprocess(config, sockets=[socket]).run()
+
+
+def _config(settings: Settings, app: object, **more: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        server_header=False,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+class _Announcing(uvicorn.Server):
+    """Says where it listens once it does."""
+
+    def __init__(self, config: uvicorn.Config, database: Database, secret: str | None) -> None:
+        super().__init__(config)
+        self._database = database
+        self._secret = secret
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        await super().startup(sockets)  # type: ignore[arg-type]
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            _announce(host, port, self._database, self._secret)
+
+
+def _announce(host: str, port: int, database: Database, secret: str | None) -> None:
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{port}"
+    click.echo(f"Booking Ledger answers at {url}")
+    click.echo(f"  database  {database.url}  (schema {database.schema})")
+    if secret is not None:
+        click.echo(f"  admin key {secret}  (shown this once)")
+        click.echo(f"  open      {url}/login?key={secret}")
+    click.echo("", nl=False)
+    sys.stdout.flush()
+
+
+def _first_secret(database: Database, settings: Settings) -> str | None:
+    """The secret to show: that of a key made at the first start, if this is it."""
+    if settings.admin_key is not None:
+        return None
+    made = ensure_first_key(database)
+    return None if made is None else made.secret
+
+
+@contextmanager
+def _projecting(database: Database) -> Iterator[None]:
+    process = ProjectorProcess(database)
+    process.start()
+    try:
+        yield
+    finally:
+        process.stop()
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    """Unwind, so that what was started is stopped; the server raises its signal anew at its end."""
+    del signum, frame
+    sys.exit(0)

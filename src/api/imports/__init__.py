@@ -1,0 +1,1 @@
+"""Take another system's status history into the ledger."""

@@ -1,0 +1,120 @@
+"""Audit a ledger: are its events whole, and is the read model what they say?
+
+Everything is looked at in one snapshot, so a service that goes on writing does not disturb it,
+and streamed, so the memory that it takes does not grow with the ledger.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import IsolationLevel
+
+from ledger.database import Database
+from projections import tables
+from projections.audit_bookings import check_bookings
+from projections.audit_snapshot import Snapshot
+from projections.feed import head
+from projections.findings import Finding, Findings, span
+from projections.rebuild import Progress
+
+LOCK_READ_MODEL = 'LOCK TABLE "Booking", "BookingStatusHistory" IN ACCESS SHARE MODE'
+POSITION = "SELECT position FROM projection WHERE name = %s"
+GAPS = """
+    SELECT previous, position
+    FROM (
+        SELECT notification_id AS position,
+            lag(notification_id, 1, 0::bigint) OVER (ORDER BY notification_id) AS previous
+        FROM ledger_events
+    ) AS event
+    WHERE position <> previous + 1
+    ORDER BY position
+"""
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """`position`: up to where the read model is derived, None where there is none; events after
+    it are audited, but not compared. `findings` are the first of `findings_count`."""
+
+    events: int
+    bookings: int
+    head: int
+    position: int | None
+    findings: tuple[Finding, ...]
+    findings_count: int
+    seconds: float
+
+    @property
+    def sound(self) -> bool:
+        return self.findings_count == 0
+
+
+def audit(database: Database, progress: Progress | None = None) -> AuditReport:
+    """Look for everything that is not as the ledger would have written it; change nothing."""
+    started = time.monotonic()
+    findings = Findings()
+    with database.connect() as connection, _snapshot(connection, findings) as snapshot:
+        for check in CHECKS:
+            check(snapshot, progress)
+    return AuditReport(
+        snapshot.events,
+        snapshot.bookings,
+        snapshot.head,
+        snapshot.position,
+        tuple(findings.kept),
+        findings.count,
+        time.monotonic() - started,
+    )
+
+
+@contextmanager
+def _snapshot(connection: psycopg.Connection, findings: Findings) -> Iterator[Snapshot]:
+    has_tables = tables.exist(connection)
+    connection.isolation_level = IsolationLevel.REPEATABLE_READ
+    connection.read_only = True
+    with connection.transaction():
+        if has_tables:
+            # Before the snapshot is taken by the first query: a rebuild that switched tables
+            # after it would leave us with tables whose rows the snapshot cannot see.
+            connection.execute(LOCK_READ_MODEL)
+        newest = head(connection)
+        row = connection.execute(POSITION, (tables.NAME,)).fetchone()
+        position = row[0] if row is not None and has_tables else None
+        yield Snapshot(connection, findings, newest, position)
+
+
+def check_positions(snapshot: Snapshot, progress: Progress | None) -> None:
+    """Positions are 1, 2, 3 … without gaps."""
+    del progress
+    for previous, position in snapshot.stream("positions", GAPS):
+        if position <= previous:
+            snapshot.findings.add(
+                "duplicate_position", f"position {position} is there twice", position=position
+            )
+            continue
+        snapshot.findings.add(
+            "missing_position",
+            f"missing: {span(previous + 1, position - 1)}",
+            position=previous + 1,
+        )
+
+
+def check_read_model(snapshot: Snapshot, progress: Progress | None) -> None:
+    """There is a read model, and it is derived from events that are there."""
+    del progress
+    if snapshot.position is None:
+        snapshot.findings.add("read_model_missing", "there is no read model to compare")
+    elif snapshot.position > snapshot.head:
+        snapshot.findings.add(
+            "read_model_ahead",
+            f"the read model is derived up to position {snapshot.position}, "
+            f"but the newest event is at {snapshot.head}",
+            position=snapshot.head + 1,
+        )
+
+
+Check = Callable[[Snapshot, Progress | None], None]
+CHECKS: tuple[Check, ...] = (check_positions, check_read_model, check_bookings)

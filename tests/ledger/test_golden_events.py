@@ -1,0 +1,108 @@
+"""Stored bytes are for ever: what was written once is read, and would be written again the same.
+
+A file in golden/ is the state of one stored event, byte for byte, and its name begins with the
+topic. Files are added, never edited: each stands for events that some ledger holds.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.utils import get_topic
+
+from ledger.booking import Booking, BookingEvent
+from ledger.transcoder import event_mapper
+
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
+
+
+def topic_of(path: Path) -> str:
+    return ".".join(path.name.split(".")[:2])
+
+
+def stored(path: Path) -> StoredEvent:
+    return StoredEvent("room-12 ✓", 7, topic_of(path), path.read_bytes())
+
+
+def read(name: str) -> dict[str, object]:
+    path = Path(__file__).parent / "golden" / f"{name}.json"
+    event = event_mapper().to_domain_event(stored(path))
+    return dict(vars(event))
+
+
+def event_types(kind: type) -> set[type]:
+    """Every kind of event that can be stored; the abstract ones above them cannot."""
+    below = {one for child in kind.__subclasses__() for one in event_types(child)}
+    return below | (set() if kind in (BookingEvent, Booking.Event) else {kind})
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_stored_bytes_give_an_event_that_gives_the_same_bytes(path: Path) -> None:
+    event = event_mapper().to_domain_event(stored(path))
+
+    assert event_mapper().to_stored_event(event) == stored(path)
+
+
+def test_the_topics_are_exactly_these() -> None:
+    """A new kind of event, or a new name of one, is a decision about stored data."""
+    assert {get_topic(kind) for kind in event_types(BookingEvent)} == {
+        "Booking.Created",
+        "Booking.StatusChanged",
+    }
+
+
+def test_every_kind_of_event_has_golden_files_with_and_without_its_optional_fields() -> None:
+    expected = {
+        f"{get_topic(kind)}.{filling}"
+        for kind in event_types(BookingEvent)
+        for filling in ("least", "full")
+    }
+
+    assert expected <= {path.stem for path in GOLDEN}
+    assert {topic_of(path) for path in GOLDEN} == {
+        get_topic(kind) for kind in event_types(BookingEvent)
+    }
+
+
+def test_golden_fields_mean_what_they_say() -> None:
+    assert read("Booking.StatusChanged.full") == {
+        "originator_id": "room-12 ✓",
+        "originator_version": 7,
+        "timestamp": datetime(2026, 5, 4, 12, tzinfo=UTC),
+        "from_status": "bestätigt",
+        "to_status": "abgesagt",
+        "changed_by": "Zoë 王",
+        "reason": "",
+        "metadata": {},
+        "occurred_at": datetime(1999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+        "actor": "user",
+        "source": "https://login.example",
+        "claimed_from_status": "angefragt",
+    }
+    assert read("Booking.Created.least") == {
+        "originator_id": "room-12 ✓",
+        "originator_version": 7,
+        "timestamp": datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC),
+        "from_status": None,
+        "to_status": "pending",
+        "changed_by": None,
+        "reason": None,
+        "metadata": None,
+        "occurred_at": datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC),
+        "actor": "system",
+        "source": "front desk",
+        "claimed_from_status": None,
+        "originator_topic": "Booking",
+    }
+
+
+def test_metadata_keeps_its_order_of_keys_and_stays_text_where_it_looks_like_a_time() -> None:
+    metadata = read("Booking.Created.full")["metadata"]
+
+    assert metadata == {
+        "z": 1,
+        "Tür": {"a": [1, 2.5, None, True, "€"]},
+        "zeit": "2026-05-04T12:00:00Z",
+    }
+    assert list(metadata) == ["z", "Tür", "zeit"]  # type: ignore[call-overload]
