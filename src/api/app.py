@@ -1,16 +1,21 @@
 """The HTTP application: where everything is wired together."""
 
 import asyncio
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import openapi as openapi_document
 from api import problems
@@ -42,7 +47,22 @@ page of this service that says what it means.
 """
 
 
-def create_app(settings: Settings, database: Database) -> ASGIApp:
+class Application:
+    """The ASGI application, and what its server must tell it before it waits for connections."""
+
+    def __init__(self, asgi: ASGIApp, state: State) -> None:
+        self._asgi = asgi
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._asgi(scope, receive, send)
+
+    def end_streams(self) -> None:
+        """End the live feeds, which would never end by themselves."""
+        self._state.tail.close()
+
+
+def create_app(settings: Settings, database: Database) -> Application:
     """The application on a database whose schema is up to date.
 
     Its threads and connections live from start-up to shutdown of the server that runs it.
@@ -80,6 +100,7 @@ def create_app(settings: Settings, database: Database) -> ASGIApp:
         redirect_slashes=False,
     )
     app.state.workflow = workflow
+    app.state.key_ring = key_ring
     app.state.store = store
     app.state.metrics = metrics
     for module in (bookings, changes, lists, events, keys, health):
@@ -90,14 +111,24 @@ def create_app(settings: Settings, database: Database) -> ASGIApp:
     _describe(app)
     app.add_middleware(BodyLimit)
     express = Express(app, lambda: app.state.calls)
-    return Counting(Gate(express, key_ring, _verifier(settings)), metrics)
+    gate = Gate(express, key_ring, _verifier(settings))
+    return Application(Counting(gate, metrics), app.state)
 
 
-def app_from_environment() -> ASGIApp:
+def app_from_environment() -> Application:
     """What each worker process of `serve --workers` runs; `serve` has set the environment."""
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     settings = read_settings()
     assert settings.database_url is not None
     return create_app(settings, Database(settings.database_url, settings.schema_name))
+
+
+def _end_with_parent() -> None:
+    """After a SIGKILL of `serve` its workers would go on answering, and keep the port."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _verifier(settings: Settings) -> TokenVerifier | None:

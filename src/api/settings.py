@@ -1,9 +1,12 @@
 """Settings by environment: the only module that reads it."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -25,14 +28,35 @@ def _schema_name(name: str) -> str:
     return name
 
 
+def _database_url(url: str) -> str:
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # What it complains of is not repeated: there may be a password in it.
+        raise ValueError(
+            "must be a PostgreSQL connection string, as postgresql://user@host/database"
+        ) from None
+    return url
+
+
+def _admin_key(key: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[\x21-\x7e]{16,}", key.get_secret_value()):
+        raise ValueError("must be at least 16 visible ASCII characters, without spaces")
+    return key
+
+
 class Settings(BaseSettings):
-    """What can be set; each is read from LEDGER_ and its name in capitals."""
+    """What can be set; each is read from LEDGER_ and its name in capitals. Empty is not set."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="ignore", populate_by_name=True
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
     )
 
-    database_url: str | None = None
+    database_url: Annotated[str, AfterValidator(_database_url)] | None = None
     """PostgreSQL to use, 15 or newer; without it the embedded one in `data_dir`."""
     data_dir: Path = Path(".ledger")
     schema_name: Annotated[str, AfterValidator(_schema_name)] = Field(
@@ -42,7 +66,7 @@ class Settings(BaseSettings):
     """A workflow file; without it the default workflow."""
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
-    admin_key: SecretStr | None = Field(None, min_length=16)
+    admin_key: Annotated[SecretStr, AfterValidator(_admin_key)] | None = None
     """A secret accepted as an admin key."""
     oidc_issuer: str | None = None
     oidc_audience: str | None = None
@@ -66,7 +90,9 @@ def read_settings(**given: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).upper().removeprefix(ENVIRONMENT_PREFIX)
-        raise SettingsError(f"{ENVIRONMENT_PREFIX}{name}: {first['msg']}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        # Not from the error, which repeats the value: it may be a secret.
+        raise SettingsError(f"{ENVIRONMENT_PREFIX}{name}: {message}") from None
 
 
 def process_environment() -> dict[str, str]:

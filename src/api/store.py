@@ -25,7 +25,7 @@ class Store:
             max_size=POOL_SIZE_MAX,
             timeout=WAIT_SECONDS,
             configure=_configure,
-            check=ConnectionPool.check_connection,
+            check=self._check,
             open=True,
         )
 
@@ -40,6 +40,15 @@ class Store:
 
     def close(self) -> None:
         self._pool.close()
+
+    def _check(self, connection: psycopg.Connection) -> None:
+        try:
+            ConnectionPool.check_connection(connection)
+        except psycopg.OperationalError:
+            # The others are as old and probably lost too. Found one by one, each would be
+            # waited for longer than the one before.
+            self._pool.drain()
+            raise
 
 
 def _configure(connection: psycopg.Connection) -> None:

@@ -35,6 +35,8 @@ class Database:
     def conninfo(self) -> str:
         given = conninfo_to_dict(self.url)
         options = f"{given.get('options') or ''} -c search_path={self.schema} -c timezone=UTC"
+        # Whoever waits for a lock must then see what its last holder committed.
+        options += r" -c default_transaction_isolation=read\ committed"
         return make_conninfo(
             self.url,
             options=options.strip(),

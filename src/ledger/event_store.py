@@ -31,7 +31,6 @@ EVENTS_TABLE = "ledger_events"
 COPY_FROM_EVENTS = 100
 """From this many events on, COPY is quicker than INSERT with arrays."""
 
-HEAD = SQL("SELECT coalesce(max(notification_id), 0) FROM ledger_events")
 INSERT = SQL("""
     INSERT INTO ledger_events
         (originator_id, originator_version, topic, state, notification_id)
@@ -41,6 +40,14 @@ INSERT = SQL("""
         (SELECT coalesce(max(notification_id), 0) AS position FROM ledger_events) AS head
     ORDER BY ordinal
     RETURNING notification_id
+""")
+APPEND = SQL("""
+    WITH appended AS (
+        INSERT INTO ledger_events
+            (originator_id, originator_version, topic, state, notification_id)
+        SELECT * FROM unnest(%s::text[], %s::bigint[], %s::text[], %b::bytea[], %s::bigint[])
+    )
+    SELECT pg_notify(%s, '')
 """)
 COPY = SQL("""
     COPY ledger_events (originator_id, originator_version, topic, state, notification_id)
@@ -112,6 +119,24 @@ def insert_events(cursor: Cursor[Any], events: Sequence[StoredEvent]) -> None:
             [event.originator_version for event in events],
             [event.topic for event in events],
             [event.state for event in events],
+        ),
+        prepare=True,
+    )
+
+
+def append_events(
+    cursor: Cursor[Any], events: Sequence[StoredEvent], position: int, channel: str
+) -> None:
+    """Append events from a position on, and notify. The caller holds the append lock."""
+    cursor.execute(
+        APPEND,
+        (
+            [event.originator_id for event in events],
+            [event.originator_version for event in events],
+            [event.topic for event in events],
+            [event.state for event in events],
+            list(range(position, position + len(events))),
+            channel,
         ),
         prepare=True,
     )

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import psycopg
 from eventsourcing.persistence import Mapper, StoredEvent
+from psycopg.sql import SQL
 
 from ledger.booking import Booking
 from ledger.commands import Answer, Command, ImportStatus, Outcome, answer_from_record, decide
@@ -15,22 +16,24 @@ from ledger.database import Database
 from ledger.errors import IdempotencyKeyReused, Refusal
 from ledger.event_store import (
     COPY_FROM_EVENTS,
-    HEAD,
     BookingCache,
+    append_events,
     copy_events,
-    insert_events,
     lock_statement,
 )
 from ledger.workflow import Workflow
 
-LOAD_EVENTS = """
-    SELECT event.originator_id, event.originator_version, event.topic, event.state
-    FROM unnest(%s::text[], %s::bigint[]) AS known (id, version)
-    CROSS JOIN LATERAL (
-        SELECT * FROM ledger_events
-        WHERE originator_id = known.id AND originator_version > known.version
-        ORDER BY originator_version
-    ) AS event
+LOAD = """
+    SELECT head.position, event.originator_id, event.originator_version, event.topic, event.state
+    FROM (SELECT coalesce(max(notification_id), 0) AS position FROM ledger_events) AS head
+    LEFT JOIN (
+        unnest(%s::text[], %s::bigint[]) AS known (id, version)
+        CROSS JOIN LATERAL (
+            SELECT * FROM ledger_events
+            WHERE originator_id = known.id AND originator_version > known.version
+            ORDER BY originator_version
+        ) AS event
+    ) ON true
 """
 LOAD_ANSWERS = """
     SELECT scope, key, request_sha256, answer
@@ -38,6 +41,7 @@ LOAD_ANSWERS = """
     JOIN idempotency USING (scope, key)
 """
 LOAD_IMPORTED = "SELECT fingerprint FROM imported_row WHERE fingerprint = ANY(%b)"
+NOTIFY = "SELECT pg_notify(%s, '')"
 STORE_ANSWERS = """
     INSERT INTO idempotency (scope, key, request_sha256, answer)
     SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::bytea[])
@@ -90,8 +94,9 @@ class Plan:
     imported: set[bytes] = field(default_factory=set)
     bookings: dict[str, Booking] = field(default_factory=dict)
 
-    def next_position(self) -> int:
-        return self.head + len(self.events) + 1
+    @property
+    def newest_position(self) -> int:
+        return self.head + len(self.events)
 
 
 class Transaction:
@@ -110,7 +115,8 @@ class Transaction:
         cache: BookingCache,
     ) -> None:
         self._lock = lock_statement(database)
-        self._notify = f"NOTIFY {database.channel('events')}"
+        self._begin = SQL("BEGIN; {}").format(self._lock).as_bytes()
+        self._channel = database.channel("events")
         self._mapper = mapper
         self._workflow = workflow
         self._clock = clock
@@ -123,25 +129,22 @@ class Transaction:
             c.fingerprint for r in requests for c in r.commands if isinstance(c, ImportStatus)
         ]
         bookings = self._take_cached(c.booking_id for r in requests for c in r.commands)
-        with connection.pipeline():
-            connection.execute("BEGIN", prepare=False)
-            connection.execute(self._lock)
-            head = connection.execute(HEAD)
-            events = connection.execute(
-                LOAD_EVENTS,
-                (list(bookings), [b.version if b else 0 for b in bookings.values()]),
-            )
-            answers = keys and connection.execute(
-                LOAD_ANSWERS, ([k.scope for k in keys], [k.key for k in keys])
-            )
-            imported = fingerprints and connection.execute(LOAD_IMPORTED, (fingerprints,))
-        row = head.fetchone()
-        assert row is not None
-        plan = Plan(head=row[0])
-        self._replay(bookings, events)
+        cursor = connection.cursor()
+        # In one message: the lock is waited for before the next statement takes its snapshot.
+        cursor.execute(self._begin, prepare=False)
+        versions = [booking.version if booking else 0 for booking in bookings.values()]
+        rows = cursor.execute(LOAD, (list(bookings), versions), prepare=True).fetchall()
+        plan = Plan(head=rows[0][0])
+        self._replay(bookings, (row[1:] for row in rows if row[1] is not None))
         plan.bookings = {id_: b for id_, b in bookings.items() if b is not None}
-        known = {(scope, key): (sha, body) for scope, key, sha, body in answers or ()}
-        taken = {bytes(fingerprint) for (fingerprint,) in imported or ()}
+        known: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+        if keys:
+            names = ([key.scope for key in keys], [key.key for key in keys])
+            for scope, key, request_sha256, answer in cursor.execute(LOAD_ANSWERS, names):
+                known[scope, key] = (request_sha256, answer)
+        taken: set[bytes] = set()
+        if fingerprints:
+            taken = {row[0] for row in cursor.execute(LOAD_IMPORTED, (fingerprints,))}
         now = self._clock()
         for request in requests:
             plan.replies.append(self._reply(plan, request, known, taken, now))
@@ -149,20 +152,17 @@ class Transaction:
 
     def commit(self, connection: psycopg.Connection, plan: Plan) -> None:
         """Store what was decided and commit. Where this fails half way, see `is_committed`."""
-        many = len(plan.events) >= COPY_FROM_EVENTS
-        if many:
-            with connection.cursor() as cursor:
-                copy_events(cursor, plan.events, plan.head + 1)
-        with connection.pipeline():
-            if plan.events and not many:
-                insert_events(connection.cursor(), plan.events)
-            if plan.imported:
-                connection.execute(STORE_IMPORTED, (list(plan.imported),))
-            if plan.answers:
-                connection.execute(STORE_ANSWERS, _answer_columns(plan))
-            if plan.events:
-                connection.execute(self._notify, prepare=False)
-            connection.execute("COMMIT", prepare=False)
+        cursor = connection.cursor()
+        if plan.imported:
+            cursor.execute(STORE_IMPORTED, (list(plan.imported),))
+        if plan.answers:
+            cursor.execute(STORE_ANSWERS, _answer_columns(plan))
+        if len(plan.events) >= COPY_FROM_EVENTS:
+            copy_events(cursor, plan.events, plan.head + 1)
+            cursor.execute(NOTIFY, (self._channel,))
+        elif plan.events:
+            append_events(cursor, plan.events, plan.head + 1, self._channel)
+        cursor.execute("COMMIT", prepare=False)
         self._cache.keep(plan.bookings.values())
 
     def is_committed(self, connection: psycopg.Connection, plan: Plan) -> bool:
@@ -213,7 +213,7 @@ class Transaction:
         if isinstance(command, ImportStatus):
             if command.fingerprint in taken:
                 assert booking is not None
-                return _outcome("known", booking, plan.head)
+                return _outcome("known", booking, plan.newest_position)
             taken.add(command.fingerprint)
             plan.imported.add(command.fingerprint)
         try:
@@ -225,12 +225,11 @@ class Transaction:
             return refusal
         plan.bookings[booking.id] = booking
         if kind == "unchanged":
-            return _outcome(kind, booking, plan.head)
-        position = plan.next_position()
+            return _outcome(kind, booking, plan.newest_position)
         event = booking.collect_events()[0]
         plan.events.append(self._mapper.to_stored_event(event))
         disputed = event.claimed_from_status is not None  # type: ignore[attr-defined]
-        return _outcome(kind, booking, position, disputed=disputed)
+        return _outcome(kind, booking, plan.newest_position, disputed=disputed)
 
 
 def _outcome(kind: Any, booking: Booking, position: int, *, disputed: bool = False) -> Outcome:

@@ -16,8 +16,9 @@ from ledger.batching import Batcher
 from ledger.commands import Answer, Command
 from ledger.database import Database
 from ledger.errors import OutcomeUnknown, StoreUnavailable
-from ledger.event_store import BookingCache, BookingLedger
+from ledger.event_store import BookingCache
 from ledger.transaction import Idempotency, Plan, Reply, Request, Transaction
+from ledger.transcoder import event_mapper
 from ledger.workflow import Workflow
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ BATCH_COMMANDS_MAX = 1_000
 QUEUE_COMMANDS_MAX = 20_000
 CACHED_BOOKINGS_MAX = 20_000
 RECONNECT_SECONDS = 5.0
+# The second is what the server says after we stood still within a transaction for too long.
+CONNECTION_LOST = (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
 
 
 def utc_now() -> datetime:
@@ -50,9 +53,8 @@ class Writer:
         reconnect_seconds: float = RECONNECT_SECONDS,
     ) -> None:
         self._database = database
-        self._ledger = BookingLedger(database, pool_size=1)
         self._transaction = Transaction(
-            database, self._ledger.mapper, workflow, clock, BookingCache(CACHED_BOOKINGS_MAX)
+            database, event_mapper(), workflow, clock, BookingCache(CACHED_BOOKINGS_MAX)
         )
         self._reconnect_seconds = reconnect_seconds
         self._connection: psycopg.Connection | None = None
@@ -100,7 +102,6 @@ class Writer:
         """Record what was submitted, then stop."""
         self._batcher.close()
         self._disconnect()
-        self._ledger.close()
 
     def _record_batch(self, batch: list[Request]) -> None:
         for request in self._record(batch):
@@ -137,7 +138,9 @@ class Writer:
                 plan = self._transaction.plan(connection, batch)
                 in_doubt = plan
                 self._transaction.commit(connection, plan)
-            except (psycopg.OperationalError, StoreUnavailable) as error:
+            except psycopg.errors.ProgramLimitExceeded:
+                raise  # an OperationalError too, but about what was sent: trying again is in vain
+            except (*CONNECTION_LOST, StoreUnavailable) as error:
                 self._disconnect()
                 if time.monotonic() > deadline:
                     raise _given_up(in_doubt) from error

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -13,6 +14,7 @@ from types import FrameType
 import click
 import uvicorn
 
+from api.app import Application, create_app
 from api.cli.options import ledger_options
 from api.housekeeping import Housekeeping
 from api.keys import ensure_first_key
@@ -42,7 +44,8 @@ def serve(
     settings = read_settings(host=host, port=port, **given)
     settings.read_workflow()  # complain before anything is started
     with ExitStack() as stack:
-        database = stack.enter_context(open_database(settings))
+        with _undisturbed():
+            database = stack.enter_context(open_database(settings))
         if demo:
             from api.demo import load_demo
 
@@ -72,13 +75,10 @@ def project(**given: object) -> None:
 
 
 def _serve_here(settings: Settings, database: Database, secret: str | None) -> None:
-    from api.app import create_app
-
     # The writer's thread must get the interpreter soon after its answer from the database has
     # come, not after the default 5 ms.
     sys.setswitchinterval(0.0005)
-    config = _config(settings, create_app(settings, database))
-    _Announcing(config, database, secret).run()
+    _Server(settings, create_app(settings, database), database, secret).run()
 
 
 def _serve_in_workers(
@@ -93,10 +93,10 @@ def _serve_in_workers(
         os.environ["LEDGER_WORKFLOW"] = str(settings.workflow.resolve())
     os.environ[MULTIPROCESS_DIRECTORY] = stack.enter_context(tempfile.TemporaryDirectory())
     config = _config(settings, "api.app:app_from_environment", factory=True, workers=workers)
-    socket = config.bind_socket()
-    bound_host, bound_port = socket.getsockname()[:2]
+    bound = config.bind_socket()
+    bound_host, bound_port = bound.getsockname()[:2]
     _announce(bound_host, bound_port, database, secret)
-    Multiprocess(config, sockets=[socket]).run()
+    Multiprocess(config, sockets=[bound]).run()
 
 
 def _config(settings: Settings, app: object, **more: object) -> uvicorn.Config:
@@ -113,19 +113,26 @@ def _config(settings: Settings, app: object, **more: object) -> uvicorn.Config:
     )
 
 
-class _Announcing(uvicorn.Server):
-    """Says where it listens once it does."""
+class _Server(uvicorn.Server):
+    """Says where it listens once it does, and ends live feeds before it waits for connections."""
 
-    def __init__(self, config: uvicorn.Config, database: Database, secret: str | None) -> None:
-        super().__init__(config)
+    def __init__(
+        self, settings: Settings, app: Application, database: Database, secret: str | None
+    ) -> None:
+        super().__init__(_config(settings, app))
+        self._app = app
         self._database = database
         self._secret = secret
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        await super().startup(sockets)  # type: ignore[arg-type]
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             _announce(host, port, self._database, self._secret)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.end_streams()
+        await super().shutdown(sockets)
 
 
 def _announce(host: str, port: int, database: Database, secret: str | None) -> None:
@@ -156,6 +163,23 @@ def _projecting(database: Database) -> Iterator[None]:
         yield
     finally:
         process.stop()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put off the signals that end us: a database that is left half started would run on alone."""
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came:
+        sys.exit(0)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

@@ -24,7 +24,7 @@ from api.problems import ProblemType
 from api.requests import BookingPath, TheDoor, TheWorkflow
 from api.store import TheStore
 from ledger.errors import BookingNotFound
-from projections.queries import Filter, Page, list_bookings, wait_until_fresh
+from projections.queries import FRESH_SECONDS, Filter, Page, list_bookings, wait_until_fresh
 from projections.rows import history_row
 
 router = APIRouter(include_in_schema=False)
@@ -100,7 +100,7 @@ def bookings(
     """Bookings that changed last."""
     page = Page(PAGE_SIZE, after=decode_cursor(cursor, str))
     with store.connection() as connection:
-        wait_until_fresh(connection)
+        wait_until_fresh(connection, FRESH_SECONDS)
         rows = list_bookings(connection, Filter(status=status), page)
     older = None
     if len(rows) > PAGE_SIZE:

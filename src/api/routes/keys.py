@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from api.answers import JsonResponse
 from api.gate import AdminRole
-from api.keys import KeyInfo, create_key, list_keys, revoke_key
+from api.keys import KeyInfo, KeyRing, create_key, list_keys, revoke_key
 from api.models import KeyBody
 from api.routes.contract import KeyAnswer, KeysAnswer, NewKeyAnswer, problems
 from api.store import TheStore
@@ -48,11 +48,15 @@ def revoke(
     key_id: Annotated[str, Path(max_length=100, pattern=r"^[\x21-\x7e]+$")],
     key: AdminRole,
     store: TheStore,
+    request: Request,
 ) -> Response:
-    """Revoke a key. It is refused from now on, by every process."""
+    """Revoke a key. Other processes of the service hear of it within moments."""
     del key
     with store.connection() as connection:
-        return JsonResponse(_document(revoke_key(connection, key_id)))
+        revoked = revoke_key(connection, key_id)
+    ring: KeyRing = request.app.state.key_ring
+    ring.forget()  # our own announcement comes back to us too, but perhaps after the next request
+    return JsonResponse(_document(revoked))
 
 
 def _document(info: KeyInfo) -> dict[str, Any]:
