@@ -1,0 +1,158 @@
+"""Short words for tests of the write side and the read side: commands, writers, projectors."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from ledger.booking import Change
+from ledger.commands import ChangeStatus, ImportStatus, OpenBooking, Outcome
+from ledger.database import Database
+from ledger.workflow import DEFAULT, Workflow
+from ledger.writer import Writer
+from projections.rows import history_id
+from projections.runner import Projector
+
+NOON = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
+PATIENCE_SECONDS = 20.0
+
+ANY_CHANGE = Workflow("any", DEFAULT.statuses, "pending", None)
+
+
+def change(status: str, **said: Any) -> Change:
+    return Change(status=status, **{"actor": "api-key", "source": "front desk", **said})
+
+
+def open_booking(booking_id: str, status: str = "pending", **said: Any) -> OpenBooking:
+    return OpenBooking(booking_id, change(status, **said))
+
+
+def change_status(
+    booking_id: str, status: str, versions: frozenset[int] | None = None, **said: Any
+) -> ChangeStatus:
+    return ChangeStatus(booking_id, change(status, **said), versions)
+
+
+def import_status(
+    booking_id: str, status: str, fingerprint: bytes, claimed_from: str | None = None, **said: Any
+) -> ImportStatus:
+    facts = {"actor": "import", "source": "hotel.csv", **said}
+    return ImportStatus(booking_id, change(status, **facts), claimed_from, fingerprint)
+
+
+@contextmanager
+def writing(database: Database, workflow: Workflow = DEFAULT, **options: Any) -> Iterator[Writer]:
+    writer = Writer(database, workflow, **options)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def record(database: Database, *commands: Any, workflow: Workflow = DEFAULT) -> list[Outcome]:
+    """Record commands in one request; all must be carried out."""
+    with writing(database, workflow) as writer:
+        answers = writer.execute(commands)
+    assert all(isinstance(answer, Outcome) for answer in answers), answers
+    return answers  # type: ignore[return-value]
+
+
+@contextmanager
+def projecting(database: Database) -> Iterator[Future[None]]:
+    """A projector in a thread; its future has the failure that it died of."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(Projector(database).run, stop)
+        try:
+            yield running
+        finally:
+            stop.set()
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {PATIENCE_SECONDS} s in vain: {what}")
+        time.sleep(0.002)
+
+
+Event = tuple[int, str, int, str, dict[str, Any]]
+
+
+def stored_events(connection: psycopg.Connection) -> list[Event]:
+    """Position, booking, version, topic and state of every event, read without our own code."""
+    rows = connection.execute(
+        "SELECT notification_id, originator_id, originator_version, topic, state"
+        " FROM ledger_events ORDER BY notification_id"
+    )
+    return [(*row[:4], json.loads(row[4])) for row in rows]
+
+
+def histories(connection: psycopg.Connection) -> dict[str, list[str]]:
+    """The statuses of each booking in order; fails unless the whole ledger is sound.
+
+    Positions are 1..n, versions of each booking 1..n, and its chain is unbroken.
+    """
+    events = stored_events(connection)
+    assert [position for position, *_ in events] == list(range(1, len(events) + 1))
+    found: dict[str, list[str]] = {}
+    for _, booking_id, version, topic, state in events:
+        statuses = found.setdefault(booking_id, [])
+        assert version == len(statuses) + 1
+        assert topic == ("Booking.Created" if version == 1 else "Booking.StatusChanged")
+        assert state["from_status"] == (statuses[-1] if statuses else None)
+        statuses.append(state["to_status"])
+    return found
+
+
+def folded_tables(connection: psycopg.Connection) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the two tables must hold, by id, derived here from the events in the plainest way."""
+    bookings: dict[str, Any] = {}
+    history: dict[str, Any] = {}
+    for position, booking_id, version, _, state in stored_events(connection):
+        occurred = _stored_time(state["occurred_at"])
+        opened = bookings[booking_id][2] if booking_id in bookings else occurred
+        bookings[booking_id] = (state["to_status"], version, opened, occurred, position)
+        history[history_id(booking_id, version)] = (
+            booking_id,
+            state["from_status"],
+            state["to_status"],
+            state["changed_by"],
+            state["reason"],
+            state["metadata"],
+            occurred,
+            version,
+            position,
+            _stored_time(state["timestamp"]),
+            state["actor"],
+            state["source"],
+            state["claimed_from_status"],
+        )
+    return bookings, history
+
+
+def live_tables(connection: psycopg.Connection) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the two tables do hold, in the same form."""
+    bookings = connection.execute('SELECT * FROM "Booking"').fetchall()
+    history = connection.execute('SELECT * FROM "BookingStatusHistory"').fetchall()
+    return (
+        {id_: tuple(facts) for id_, *facts in bookings},
+        {
+            id_: (*facts[:5], facts[5] if facts[5] is None else json.loads(facts[5]), *facts[6:])
+            for id_, *facts in history
+        },
+    )
+
+
+def _stored_time(text: str) -> datetime:
+    time_ = datetime.fromisoformat(text)
+    assert time_.utcoffset() is not None
+    return time_.replace(microsecond=time_.microsecond // 1000 * 1000, tzinfo=None)
