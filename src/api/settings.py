@@ -89,10 +89,16 @@ def read_settings(**given: object) -> Settings:
         return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]).upper().removeprefix(ENVIRONMENT_PREFIX)
         message = first["msg"].removeprefix("Value error, ")
         # Not from the error, which repeats the value: it may be a secret.
-        raise SettingsError(f"{ENVIRONMENT_PREFIX}{name}: {message}") from None
+        raise SettingsError(f"{_variable(str(first['loc'][0]))}: {message}") from None
+
+
+def _variable(name: str) -> str:
+    """The variable of a setting, whose name pydantic gives, or its alias where it has one."""
+    field = Settings.model_fields.get(name)
+    alias = name if field is None else field.validation_alias
+    return alias if isinstance(alias, str) else f"{ENVIRONMENT_PREFIX}{name.upper()}"
 
 
 def process_environment() -> dict[str, str]:

@@ -1,7 +1,11 @@
 """A ledger whose connections to the database are cut again and again."""
 
 import random
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from ledger_processes import (
@@ -14,6 +18,7 @@ from ledger_processes import (
     read_events,
     together,
 )
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ledger.database import Database
 
@@ -92,3 +97,103 @@ def test_reads_survive_cut_connections(database: Database, started: Processes) -
                 assert keyed.get(path).status_code == 200
             assert time.monotonic() - began < 2
     server.wait_until("ready", 20)
+
+
+class LosingProxy:
+    """Passes connections on to a PostgreSQL. Of every fourth commit of the writer the answer is
+    lost, with the connection, after the database has given it."""
+
+    def __init__(self, database: Database) -> None:
+        self.lost = 0
+        self._commits = 0
+        self._server = conninfo_to_dict(database.url)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        host, port = self._listener.getsockname()
+        self.database = Database(
+            make_conninfo(
+                database.url, host=host, port=port, sslmode="disable", gssencmode="disable"
+            )
+        )
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = self._connect()
+                losing = threading.Event()
+                for pass_on in (self._pass_questions, self._pass_answers):
+                    threading.Thread(
+                        target=pass_on, args=(client, server, losing), daemon=True
+                    ).start()
+
+    def _connect(self) -> socket.socket:
+        host, port = str(self._server["host"]), int(self._server.get("port") or 5432)
+        if not host.startswith("/"):
+            return socket.create_connection((host, port))
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(f"{host}/.s.PGSQL.{port}")
+        return server
+
+    def _pass_questions(
+        self, client: socket.socket, server: socket.socket, losing: threading.Event
+    ) -> None:
+        with suppress(OSError):
+            while data := client.recv(65_536):
+                if b"NOTIFY" in data and b"COMMIT" in data:
+                    self._commits += 1
+                    if self._commits % 4 == 0:
+                        losing.set()
+                server.sendall(data)
+        _hang_up(client, server)
+
+    def _pass_answers(
+        self, client: socket.socket, server: socket.socket, losing: threading.Event
+    ) -> None:
+        with suppress(OSError):
+            while data := server.recv(65_536):
+                if losing.is_set():
+                    if b"COMMIT\x00" in data:
+                        self.lost += 1
+                        break
+                    continue
+                client.sendall(data)
+        _hang_up(client, server)
+
+
+def _hang_up(*ends: socket.socket) -> None:
+    for end in ends:
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+        end.close()
+
+
+@pytest.fixture
+def proxy(database: Database) -> Iterator[LosingProxy]:
+    proxy = LosingProxy(database)
+    yield proxy
+    proxy.close()
+
+
+def test_lost_answers_to_commits_are_found_out(
+    database: Database, proxy: LosingProxy, started: Processes
+) -> None:
+    """When the connection is lost after the commit and before its answer, the writer finds out
+    that it was one: callers get the answer that is true, and nothing is recorded twice."""
+    server = started.serve(proxy.database)
+    server.wait_until("ready")
+    with Load("lost", [lambda: server.url] * 4) as load:
+        time.sleep(3)
+    assert proxy.lost >= 5
+    with server.client() as client, database.connect() as connection:
+        make_fresh(client)
+        events = read_events(client)
+        assert_whole(events)
+        load.assert_recorded_in(events)
+        assert load.doubtful == load.refused == set()
+        assert len(load.acknowledged) == len(events) > 20
+        assert_read_model_equals(connection, events)

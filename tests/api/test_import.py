@@ -187,7 +187,7 @@ class TestWhatIsTaken:
     def test_the_summary_for_people_names_every_count(self, database: Database) -> None:
         Path("history.csv").write_text(f"{HEADER}\n{PENDING}\n")
         result = run(database, "history.csv")
-        for name in ("rows", "opened", "already known", "disputed", "rejected", "rowsPerSecond"):
+        for name in ("rows", "opened", "already known", "disputed", "rejected", "rows/s"):
             assert name in result.stdout
         assert result.stderr == ""
 

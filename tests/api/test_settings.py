@@ -121,9 +121,7 @@ def test_secrets_are_not_repeated(monkeypatch: pytest.MonkeyPatch, variable: str
 
     assert "s3cr3t" not in str(refused.value)
     assert refused.value.__suppress_context__
-    assert "s3cr3t" not in repr(
-        read_settings(**{"database_url": "", "admin_key": "s3cr3t-s3cr3t-s3cr3t"})
-    )
+    assert "s3cr3t" not in repr(read_settings(database_url="", admin_key="s3cr3t-s3cr3t-s3cr3t"))
 
 
 def test_what_the_command_line_gives_wrong_is_refused_by_the_same_name() -> None:

@@ -29,6 +29,11 @@ from projections.catch_up import catch_up
 EXIT_REJECTED = 3
 EXIT_INTERRUPTED = 130
 STDIN = "-"
+IN_WORDS = {
+    "known": "already known",
+    "rowsPerSecond": "rows/s",
+    "position": "newest position",
+}
 GOES_ON = "Run the same command again to go on: nothing is written twice."
 
 
@@ -178,8 +183,7 @@ def _report(summary: Summary, rejects: Path, *, as_json: bool) -> None:
         rejects_file = str(rejects) if summary.rejected else None
         print_json({**facts, "complete": summary.complete, "rejectsFile": rejects_file})
         return
-    facts["already known"] = facts.pop("known")
-    print_facts(facts)
+    print_facts({IN_WORDS.get(name, name): value for name, value in facts.items()})
     if summary.rejected:
         click.echo(f"Rejected rows and why: {rejects}", err=True)
 

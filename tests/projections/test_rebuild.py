@@ -1,0 +1,280 @@
+"""G7: a read model that is dropped and rebuilt gives the same rows, while the service goes on."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import psycopg
+import pytest
+from scenes import (
+    ANY_CHANGE,
+    NOON,
+    change_status,
+    folded_tables,
+    import_status,
+    live_tables,
+    open_booking,
+    projecting,
+    record,
+    writing,
+)
+
+from ledger.database import Database
+from ledger.workflow import DEFAULT
+from projections import tables
+from projections.catch_up import catch_up
+from projections.queries import (
+    Filter,
+    Page,
+    list_bookings,
+    list_history,
+    read_lag,
+    wait_until_fresh,
+)
+from projections.rebuild import RebuildRunning, rebuild
+
+NAMES = """
+    SELECT 'relation', relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace
+    UNION SELECT 'constraint', conname FROM pg_constraint
+        WHERE connamespace = current_schema()::regnamespace
+    UNION SELECT 'type', typname FROM pg_type WHERE typnamespace = current_schema()::regnamespace
+    UNION SELECT 'privilege', relacl::text FROM pg_class
+        WHERE relnamespace = current_schema()::regnamespace
+"""
+
+
+def names(connection: psycopg.Connection) -> set[tuple[str, str]]:
+    return {(kind, name) for kind, name in connection.execute(NAMES)}
+
+
+@pytest.fixture
+def filled(database: Database) -> Iterator[Database]:
+    """All kinds of rows: opened, changed, imported, disputed, with and without what was said."""
+    record(
+        database,
+        open_booking("Zimmer 12 ✓", changed_by="Zoë", metadata={"z": 1, "a": ["ä"]}, reason="x\ny"),
+        change_status("Zimmer 12 ✓", "confirmed", occurred_at=NOON - timedelta(days=400)),
+        change_status("Zimmer 12 ✓", "in_progress"),
+        import_status("room-13", "completed", b"row 1", "pending", occurred_at=NOON),
+        import_status("room-13", "pending", b"row 2", "cancelled"),
+        *(open_booking(f"many-{n}") for n in range(300)),
+    )
+    catch_up(database)
+    yield database
+
+
+def test_g7_a_rebuild_gives_the_same_rows_and_the_same_names(
+    filled: Database, connection: psycopg.Connection
+) -> None:
+    """Ids included; names of indexes, constraints, views and grants too."""
+    rows, named = live_tables(connection), names(connection)
+    progress: list[tuple[int, int]] = []
+
+    report = rebuild(filled, lambda *seen: progress.append(seen))
+
+    assert report.events == 305
+    assert live_tables(connection) == rows == folded_tables(connection)
+    assert names(connection) == named
+    assert progress[-1] == (305, 305)
+    assert read_lag(connection).position == 305
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        'DELETE FROM "BookingStatusHistory"; DELETE FROM "Booking"',
+        'TRUNCATE "Booking" CASCADE',
+        """UPDATE "BookingStatusHistory" SET "changedBy" = 'nobody', "createdAt" = now()""",
+        'DROP TABLE "BookingStatusHistory" CASCADE',
+        'DROP TABLE "Booking" CASCADE',
+        'DROP TABLE "Booking", "BookingStatusHistory" CASCADE; DELETE FROM projection',
+        'DROP INDEX "BookingStatusHistory_changedBy_idx"; DROP VIEW booking',
+    ],
+)
+def test_g7_whatever_was_done_to_the_tables_a_rebuild_undoes(
+    filled: Database, connection: psycopg.Connection, harm: str
+) -> None:
+    rows, named = live_tables(connection), names(connection)
+    connection.execute(harm)
+
+    rebuild(filled)
+
+    assert live_tables(connection) == rows
+    assert names(connection) == named
+    record(filled, open_booking("room-99"))
+    assert catch_up(filled) == 1
+    assert live_tables(connection) == folded_tables(connection)
+
+
+def test_a_rebuild_of_an_empty_ledger_is_empty(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    named = names(connection)
+
+    assert rebuild(database).events == 0
+
+    assert live_tables(connection) == ({}, {})
+    assert names(connection) == named
+
+
+# --- while the service goes on ----------------------------------------------------------------
+
+
+def test_g7_writers_and_the_live_projector_go_on_meanwhile(
+    filled: Database, connection: psycopg.Connection
+) -> None:
+    done = threading.Event()
+    shared = [f"shared-{n}" for n in range(5)]
+
+    def write() -> int:
+        with writing(filled, ANY_CHANGE) as writer:
+            writer.execute([open_booking(booking_id) for booking_id in shared])
+            step = 0
+            while not done.is_set():
+                step += 1
+                status = DEFAULT.statuses[step % 5]
+                writer.execute([change_status(shared[step % 4], status)])
+                writer.execute([open_booking(f"new-{step}")])
+        return step
+
+    with projecting(filled) as projector, ThreadPoolExecutor(1) as pool:
+        written = pool.submit(write)
+        for _ in range(4):
+            rebuild(filled)
+        done.set()
+        assert written.result(20) > 4
+        wait_until_fresh(connection, 20)
+        assert not projector.done()
+
+    assert live_tables(connection) == folded_tables(connection)
+
+
+def test_g7_readers_never_see_an_error_or_an_empty_table(
+    filled: Database, connection: psycopg.Connection
+) -> None:
+    """Single statements, prepared ones, views, and transactions that read one after the other."""
+    done = threading.Event()
+    connection.execute("CREATE VIEW report AS SELECT count(*) FROM booking_status_history")
+
+    def single() -> int:
+        with filled.connect() as own:
+            reads = 0
+            while not done.is_set():
+                reads += 1
+                assert len(list_history(own, Filter(), Page(400))) == 305
+                assert len(list_bookings(own, Filter(status="pending"), Page(400))) == 301
+        return reads
+
+    def views() -> int:
+        with filled.connect() as own:
+            reads = 0
+            while not done.is_set():
+                reads += 1
+                assert own.execute("SELECT * FROM report").fetchone() == (305,)
+                with own.transaction():
+                    counts = [
+                        own.execute(f"SELECT count(*) FROM {name}").fetchone()
+                        for name in ("booking_status_history", "booking", '"BookingStatusHistory"')
+                    ]
+                assert counts == [(305,), (302,), (305,)]
+        return reads
+
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read) for read in (single, views, single, views)]
+        for _ in range(4):
+            rebuild(filled)
+        done.set()
+        assert all(reader.result(20) > 4 for reader in readers)
+
+
+def test_a_reader_that_holds_the_old_tables_delays_the_switch_and_no_other_reader_for_long(
+    filled: Database, connection: psycopg.Connection
+) -> None:
+    slow = 'SELECT count(*) FROM "BookingStatusHistory"'
+    with ThreadPoolExecutor(1) as pool:
+        with filled.connect() as holding, holding.transaction():
+            holding.execute(slow)
+            rebuilding = pool.submit(rebuild, filled)
+            waits = []
+            for _ in range(20):
+                started = time.monotonic()
+                assert connection.execute(slow).fetchone() == (305,)
+                waits.append(time.monotonic() - started)
+                rebuilding.exception(0.15) if rebuilding.done() else threading.Event().wait(0.15)
+            assert not rebuilding.done()
+        assert rebuilding.result(20).events == 305
+
+    assert max(waits) < 3
+
+
+def test_an_analysts_own_view_survives(filled: Database, connection: psycopg.Connection) -> None:
+    connection.execute(
+        "CREATE VIEW cancellations AS SELECT booking_id, metadata FROM booking_status_history"
+        " WHERE to_status = 'cancelled'"
+    )
+
+    rebuild(filled)
+    record(filled, change_status("many-7", "cancelled", metadata={"fee": 20}))
+    catch_up(filled)
+
+    assert connection.execute("SELECT * FROM cancellations").fetchall() == [("many-7", {"fee": 20})]
+
+
+# --- one at a time, and crashes ---------------------------------------------------------------
+
+
+def test_a_second_rebuild_at_the_same_time_is_refused(filled: Database) -> None:
+    refused: list[Exception] = []
+
+    def begin_another(*_: int) -> None:
+        with pytest.raises(RebuildRunning) as running:
+            rebuild(filled)
+        refused.append(running.value)
+
+    rebuild(filled, begin_another)
+
+    assert refused
+    assert rebuild(filled).events == 305
+
+
+def test_a_crash_before_the_switch_leaves_the_old_tables_and_hinders_no_later_rebuild(
+    filled: Database, connection: psycopg.Connection
+) -> None:
+    rows, named = live_tables(connection), names(connection)
+
+    def crash(*_: int) -> None:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    with pytest.raises(psycopg.OperationalError):
+        rebuild(filled, crash)
+
+    assert tables.exist(connection)
+    assert live_tables(connection) == rows
+    left_over = {name for _, name in names(connection) - named}
+    assert {"Booking_rebuild", "BookingStatusHistory_rebuild"} <= left_over
+    rebuild(filled)
+    assert live_tables(connection) == rows
+    assert names(connection) == named
+
+
+def test_a_crash_within_the_switch_undoes_it(
+    filled: Database, connection: psycopg.Connection, request: pytest.FixtureRequest
+) -> None:
+    """The last statement of the switch fails: everything before it must be undone."""
+    rows = live_tables(connection)
+    connection.execute(
+        "ALTER TABLE projection ADD CONSTRAINT stuck CHECK (position <> 305) NOT VALID"
+    )
+
+    with pytest.raises(psycopg.errors.CheckViolation):
+        rebuild(filled)
+
+    assert live_tables(connection) == rows
+    connection.execute("ALTER TABLE projection DROP CONSTRAINT stuck")
+    rebuild(filled)
+    assert live_tables(connection) == rows
