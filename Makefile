@@ -6,13 +6,14 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --
 	--no-annotate --python-version 3.11 --extra oidc --group build pyproject.toml
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test check format lock clean
+.PHONY: run test check format lock bench bench-full clean
 
 run: $(VENV)/.run
 	$(BIN)/booking-ledger serve --demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not acceptance"
+	$(BIN)/python -m pytest -m acceptance
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -36,6 +37,20 @@ $(VENV)/.run: locks/run.txt pyproject.toml
 
 $(VENV)/.dev: locks/dev.txt $(VENV)/.run
 	$(INSTALL) --requirement locks/dev.txt
+	@touch $@
+
+# Comparisons with peers: under ten minutes, or at full size (ten million events) well over an hour.
+bench: $(VENV)/.dev benchmarks/$(VENV)/.bench
+	$(BIN)/python -m benchmarks --size small
+
+bench-full: $(VENV)/.dev benchmarks/$(VENV)/.bench
+	$(BIN)/python -m benchmarks --size full
+
+# Other packages, apart: what they require must not change what we run with.
+benchmarks/$(VENV)/.bench: pyproject.toml
+	$(PYTHON) -m venv benchmarks/$(VENV)
+	benchmarks/$(INSTALL) --upgrade "pip>=25.1"
+	benchmarks/$(INSTALL) --group bench
 	@touch $@
 
 clean:

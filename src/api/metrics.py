@@ -6,10 +6,13 @@ directory that PROMETHEUS_MULTIPROC_DIR names; `serve` makes one.
 
 import os
 import time
+from collections.abc import Iterator
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ledger.writer import Writer
@@ -39,34 +42,41 @@ class Metrics:
 
     def render(self, lag: Lag | None) -> bytes:
         """The text format: counters of all processes, and gauges as they are now."""
-        now = CollectorRegistry()
-        queued = Gauge(
-            "ledger_writer_queued_commands",
-            "Commands waiting to be recorded, in this process",
-            registry=now,
-        )
-        queued.set(self._writer.queued_commands)
-        up = Gauge("ledger_database_up", "1 if the database can be reached", registry=now)
-        up.set(lag is not None)
-        if lag is not None:
-            _lag_gauges(lag, now)
         counters = self._registry
         if MULTIPROCESS_DIRECTORY in os.environ:
             counters = CollectorRegistry()
             MultiProcessCollector(counters)  # type: ignore[no-untyped-call]  # has no types
+        now = CollectorRegistry()
+        now.register(_Now(self._writer.queued_commands, lag))
         return generate_latest(counters) + generate_latest(now)
 
 
-def _lag_gauges(lag: Lag, registry: CollectorRegistry) -> None:
-    gauges = {
-        "ledger_head_position": ("Newest position of the ledger", lag.head),
-        "ledger_projection_position": ("Position of the read model", lag.position),
-        "ledger_projection_lag_events": ("Events the read model is behind", lag.events),
-        "ledger_projection_lag_seconds": ("Age of the oldest of them", lag.seconds),
-        "ledger_projection_failed": ("1 if its last run failed", lag.failure is not None),
-    }
-    for name, (meaning, value) in gauges.items():
-        Gauge(name, meaning, registry=registry).set(value)
+class _Now(Collector):
+    """Figures that are read when they are asked for. No Gauge, which several processes share."""
+
+    def __init__(self, queued_commands: int, lag: Lag | None) -> None:
+        self._figures: dict[str, tuple[str, float]] = {
+            "ledger_writer_queued_commands": (
+                "Commands waiting to be recorded, in this process",
+                queued_commands,
+            ),
+            "ledger_database_up": ("1 if the database can be reached", lag is not None),
+        }
+        if lag is not None:
+            self._figures |= {
+                "ledger_head_position": ("Newest position of the ledger", lag.head),
+                "ledger_projection_position": ("Position of the read model", lag.position),
+                "ledger_projection_lag_events": ("Events the read model is behind", lag.events),
+                "ledger_projection_lag_seconds": ("Age of the oldest of them", lag.seconds),
+                "ledger_projection_failed": (
+                    "1 if its last run failed",
+                    lag.failure is not None,
+                ),
+            }
+
+    def collect(self) -> Iterator[Metric]:
+        for name, (meaning, value) in self._figures.items():
+            yield GaugeMetricFamily(name, meaning, float(value))
 
 
 class Counting:

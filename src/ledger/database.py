@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -42,6 +43,15 @@ class Database:
             options=options.strip(),
             application_name=given.get("application_name") or "booking-ledger",
         )
+
+    @property
+    def shown(self) -> str:
+        """The connection string as people may see it: without its password."""
+        parts = urlsplit(self.url)
+        if parts.password is None:
+            return self.url
+        user, _, address = parts.netloc.rpartition("@")
+        return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:…@{address}"))
 
     def connect(self) -> psycopg.Connection:
         """A new connection in autocommit mode. Raises StoreUnavailable."""

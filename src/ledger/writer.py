@@ -143,6 +143,7 @@ class Writer:
             except (*CONNECTION_LOST, StoreUnavailable) as error:
                 self._disconnect()
                 if time.monotonic() > deadline:
+                    logger.error("given up: %s", error)  # noqa: TRY400  # callers are told
                     raise _given_up(in_doubt) from error
                 time.sleep(0.1)
             else:

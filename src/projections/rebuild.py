@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_EVENTS = 10_000
 SWITCH_LOCK_TIMEOUT = "2s"
-SWITCH_ATTEMPTS = 30
+SWITCH_ATTEMPTS = 120
 
 MOVED = """
     INSERT INTO projection (name, version, position) VALUES (%s, %s, %s)
@@ -95,7 +95,7 @@ class _Build:
             position = self._position, self.events
             try:
                 with self._connection.transaction():
-                    self._switch()
+                    self._switch(attempt)
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
                 self._position, self.events = position
                 if attempt == SWITCH_ATTEMPTS:
@@ -105,13 +105,14 @@ class _Build:
             else:
                 return
 
-    def _switch(self) -> None:
+    def _switch(self, attempt: int) -> None:
         connection = self._connection
         connection.execute(f"SET LOCAL lock_timeout = '{SWITCH_LOCK_TIMEOUT}'")
         # From here on the live projector waits; what it had written is among our events.
         connection.execute("SELECT FROM projection WHERE name = %s FOR UPDATE", (tables.NAME,))
         while self._project():
             pass
+        tables.lock_live(connection, attempt)
         tables.create_views(connection, tables.REBUILD, self._schema)
         tables.drop(connection, tables.LIVE)
         tables.rename(connection, tables.REBUILD)

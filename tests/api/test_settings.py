@@ -1,6 +1,5 @@
 """Settings: every variable, the command line before them, and errors that name the variable."""
 
-import ast
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,6 @@ from api.cli import main
 from api.settings import Settings, SettingsError, read_settings
 from ledger.errors import WorkflowError
 from ledger.workflow import DEFAULT
-
-SOURCES = Path(__file__).parents[2] / "src"
-
-ENVIRONMENT_ELSEWHERE = {
-    "api/cli/serve.py": "hands its settings to the worker processes that it starts",
-    "api/metrics.py": "asks for the variable of prometheus_client, which reads it itself",
-}
 
 VARIABLES = {
     "LEDGER_DATABASE_URL": ("database_url", "postgresql://u@h/d", "postgresql://u@h/d"),
@@ -155,15 +147,3 @@ def test_a_workflow_is_read_and_its_errors_name_the_file(tmp_path: Path) -> None
         read_settings(workflow=path).read_workflow()
     with pytest.raises(WorkflowError, match=r"none\.toml: cannot be read"):
         read_settings(workflow=tmp_path / "none.toml").read_workflow()
-
-
-def test_the_environment_is_read_nowhere_else() -> None:
-    found = {
-        str(path.relative_to(SOURCES))
-        for path in SOURCES.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if (isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv"))
-        or (isinstance(node, ast.alias) and node.name in ("environ", "environb", "getenv"))
-    }
-
-    assert found == {"api/settings.py", *ENVIRONMENT_ELSEWHERE}

@@ -66,7 +66,7 @@ def project(**given: object) -> None:
     """Run a projector: one is active for a ledger at a time, others stand by and take over."""
     from projections.runner import Projector
 
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
@@ -94,6 +94,7 @@ def _serve_in_workers(
     os.environ[MULTIPROCESS_DIRECTORY] = stack.enter_context(tempfile.TemporaryDirectory())
     config = _config(settings, "api.app:app_from_environment", factory=True, workers=workers)
     bound = config.bind_socket()
+    bound.listen(config.backlog)  # whoever reads the address below may call before a worker is up
     bound_host, bound_port = bound.getsockname()[:2]
     _announce(bound_host, bound_port, database, secret)
     Multiprocess(config, sockets=[bound]).run()
@@ -139,11 +140,10 @@ def _announce(host: str, port: int, database: Database, secret: str | None) -> N
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
     click.echo(f"Booking Ledger answers at {url}")
-    click.echo(f"  database  {database.url}  (schema {database.schema})")
+    click.echo(f"  database  {database.shown}  (schema {database.schema})")
     if secret is not None:
         click.echo(f"  admin key {secret}  (shown this once)")
         click.echo(f"  open      {url}/login?key={secret}")
-    click.echo("", nl=False)
     sys.stdout.flush()
 
 

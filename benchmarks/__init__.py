@@ -1,0 +1,1 @@
+"""The comparisons of Booking Ledger with its peers: `make bench`, `make bench-full`."""

@@ -1,0 +1,40 @@
+"""What a ledger takes on disk."""
+
+from ledger.database import Database
+
+TABLES = ("ledger_events", "imported_row", "Booking", "BookingStatusHistory")
+SIZES = """
+    SELECT pg_table_size(%(name)s::regclass), pg_indexes_size(%(name)s::regclass)
+"""
+KEYED = """
+    INSERT INTO idempotency (scope, key, request_sha256, answer)
+    SELECT 'benchmark', gen_random_uuid()::text, sha256(number::text::bytea), %s
+    FROM generate_series(1, %s) AS number
+"""
+KEYS = 20_000
+ANSWER = (
+    b'[{"kind":"changed","booking_id":"H1-00000001","status":"Check-Out","version":3,'
+    b'"opened_at":"2015-07-01T12:00:00+00:00","changed_at":"2015-07-01T12:00:00+00:00",'
+    b'"position":10000000,"disputed":false}]'
+)
+
+
+def bytes_per_event(database: Database) -> dict[str, float]:
+    found: dict[str, float] = {}
+    with database.connect() as connection:
+        row = connection.execute("SELECT count(*) FROM ledger_events").fetchone()
+        assert row is not None
+        events = int(row[0])
+        for name in TABLES:
+            sizes = connection.execute(SIZES, {"name": f'"{name}"'}).fetchone()
+            assert sizes is not None
+            found[name] = sizes[0] / events
+            found[f"{name}, indexes"] = sizes[1] / events
+        found["all of it"] = sum(found.values())
+        # Taken back: it must not be in the figures that follow.
+        with connection.transaction(force_rollback=True):
+            connection.execute(KEYED, (ANSWER, KEYS))
+            sizes = connection.execute(SIZES, {"name": "idempotency"}).fetchone()
+            assert sizes is not None
+            found["an idempotency key, where one is sent"] = sum(sizes) / KEYS
+    return found

