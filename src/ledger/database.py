@@ -3,7 +3,6 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -47,11 +46,10 @@ class Database:
     @property
     def shown(self) -> str:
         """The connection string as people may see it: without its password."""
-        parts = urlsplit(self.url)
-        if parts.password is None:
+        parameters = conninfo_to_dict(self.url)
+        if "password" not in parameters:
             return self.url
-        user, _, address = parts.netloc.rpartition("@")
-        return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:…@{address}"))
+        return make_conninfo("", **{**parameters, "password": None})
 
     def connect(self) -> psycopg.Connection:
         """A new connection in autocommit mode. Raises StoreUnavailable."""
