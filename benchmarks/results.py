@@ -100,7 +100,7 @@ def save(
     samples: Mapping[str, Any],
 ) -> None:
     """Rows as JSON and Markdown; `samples` is what they were made from."""
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     document = {"facts": dict(facts), "rows": [asdict(row) for row in rows], "samples": samples}
     content = json.dumps(document, ensure_ascii=False, indent=1)
     (directory / f"{name}.json").write_text(content + "\n", encoding="utf-8")

@@ -333,7 +333,7 @@ def test_g4_complete_with_writers_and_projectors_killed(
     active: set[tuple[int]] = set()
     projector_lock = (database.lock_key("projector"),)
     addresses = [lambda number=number: servers[number % 2].url for number in range(6)]
-    deadline = time.monotonic() + (60 if LONG else 15)
+    deadline = time.monotonic() + (60 if LONG else 12)
     with Load("killed", addresses) as load, database.connect() as connection:
         while time.monotonic() < deadline:
             kills[_kill_and_replace(rng, database, started, servers, projectors)] += 1

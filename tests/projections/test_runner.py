@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from psycopg.errors import AdminShutdown, UndefinedTable
+from psycopg.errors import UndefinedTable
 from scenes import (
     ANY_CHANGE,
     change_status,
@@ -227,7 +227,7 @@ def test_a_failure_is_cleared_when_its_cause_is_gone_though_no_event_comes(
         wait_until_fresh(connection)
         (pid,) = projector_backends(connection, database)
         connection.execute("SELECT pg_terminate_backend(%s)", (pid,))
-        with pytest.raises(AdminShutdown):
+        with pytest.raises(psycopg.OperationalError):
             running.result(20)
     assert failure(connection)[0]
 
