@@ -12,7 +12,7 @@ run: $(VENV)/.run
 	$(BIN)/booking-ledger serve --demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not acceptance"
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not acceptance"
 	$(BIN)/python -m pytest -m acceptance
 
 check: $(VENV)/.dev
