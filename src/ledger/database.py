@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -64,6 +66,19 @@ class Database:
             f"booking-ledger {self.schema} {purpose}".encode(), digest_size=8
         ).digest()
         return int.from_bytes(digest, "big", signed=True)
+
+    @contextmanager
+    def try_lock(self, connection: psycopg.Connection, purpose: str) -> Iterator[bool]:
+        """Whether we are the one in this ledger who holds the lock for a purpose.
+
+        It is let go of at the end; after an error that is left to the end of the connection,
+        which the server may notice only a moment after we have closed it.
+        """
+        key = self.lock_key(purpose)
+        row = connection.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone()
+        yield row == (True,)
+        if row == (True,):
+            connection.execute("SELECT pg_advisory_unlock(%s)", (key,))
 
     def channel(self, topic: str) -> str:
         """The name of a NOTIFY channel of this ledger: channels are shared by a whole database."""

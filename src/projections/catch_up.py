@@ -10,11 +10,8 @@ from projections.runner import Projector
 def catch_up(database: Database, progress: Progress | None = None) -> int:
     """Derive what the read model lacks; the number of events, 0 if a projector is running."""
     projector = Projector(database)
-    with database.connect() as connection:
-        row = connection.execute(
-            "SELECT pg_try_advisory_lock(%s)", (database.lock_key("projector"),)
-        ).fetchone()
-        if row != (True,):
+    with database.connect() as connection, database.try_lock(connection, "projector") as alone:
+        if not alone:
             return 0
         version, position = connection.execute(
             "SELECT version, position FROM projection WHERE name = %s", (tables.NAME,)

@@ -48,8 +48,9 @@ def rebuild(database: Database, progress: Progress | None = None) -> RebuildRepo
     rebuild drops, and the old ones in place. Raises RebuildRunning.
     """
     started = time.monotonic()
-    with database.connect() as connection:
-        _lock(connection, database)
+    with database.connect() as connection, database.try_lock(connection, "rebuild") as alone:
+        if not alone:
+            raise RebuildRunning("Another rebuild of this ledger is running; wait for its end.")
         connection.execute("SET synchronous_commit = off")
         tables.drop(connection, tables.REBUILD)
         tables.create(connection, tables.REBUILD)
@@ -60,14 +61,6 @@ def rebuild(database: Database, progress: Progress | None = None) -> RebuildRepo
         connection.execute('ANALYZE "Booking_rebuild", "BookingStatusHistory_rebuild"')
         build.switch()
     return RebuildReport(build.events, time.monotonic() - started)
-
-
-def _lock(connection: psycopg.Connection, database: Database) -> None:
-    row = connection.execute(
-        "SELECT pg_try_advisory_lock(%s)", (database.lock_key("rebuild"),)
-    ).fetchone()
-    if row != (True,):
-        raise RebuildRunning("Another rebuild of this ledger is running; wait for its end.")
 
 
 class _Build:

@@ -129,7 +129,7 @@ def test_a_rebuild_of_an_empty_ledger_is_empty(
 def test_g7_writers_and_the_live_projector_go_on_meanwhile(
     filled: Database, connection: psycopg.Connection
 ) -> None:
-    done = threading.Event()
+    done, is_writing = threading.Event(), threading.Semaphore(0)
     shared = [f"shared-{n}" for n in range(5)]
 
     def write() -> int:
@@ -141,13 +141,17 @@ def test_g7_writers_and_the_live_projector_go_on_meanwhile(
                 status = DEFAULT.statuses[step % 5]
                 writer.execute([change_status(shared[step % 4], status)])
                 writer.execute([open_booking(f"new-{step}")])
+                is_writing.release()
         return step
 
     with projecting(filled) as projector, ThreadPoolExecutor(1) as pool:
         written = pool.submit(write)
-        for _ in range(4):
-            rebuild(filled)
-        done.set()
+        try:
+            for _ in range(4):
+                assert is_writing.acquire(timeout=20)
+                rebuild(filled)
+        finally:
+            done.set()
         assert written.result(20) > 4
         wait_until_fresh(connection, 20)
         assert not projector.done()
@@ -193,9 +197,11 @@ def test_g7_readers_never_see_an_error_or_an_empty_table(
             pool.submit(views, *relations),
             pool.submit(views, *reversed(relations)),
         ]
-        for _ in range(2):
-            rebuild(filled)
-        done.set()
+        try:
+            for _ in range(2):
+                rebuild(filled)
+        finally:
+            done.set()
         assert all(reader.result(20) > 4 for reader in readers)
 
 
@@ -254,6 +260,18 @@ def test_a_second_rebuild_at_the_same_time_is_refused(filled: Database) -> None:
 
     assert refused
     assert rebuild(filled).events == 305
+
+
+def test_the_next_may_begin_as_soon_as_one_has_ended(
+    filled: Database, connection: psycopg.Connection
+) -> None:
+    """The lock is let go of, not left to the server, which may be slow to end a connection."""
+    with filled.connect() as other:
+        with filled.try_lock(other, "rebuild") as alone:
+            assert alone
+            with filled.try_lock(connection, "rebuild") as also:
+                assert not also
+        assert rebuild(filled).events == 305
 
 
 def test_a_crash_before_the_switch_leaves_the_old_tables_and_hinders_no_later_rebuild(
