@@ -1,4 +1,5 @@
--- Group roles to grant to logins. They belong to the server, so each ledger has its own pair.
+-- Group roles to grant to logins. Roles belong to the server: all its databases that have a
+-- ledger in a schema of this name share the pair.
 -- {app}: what the service needs and no more; on events that is SELECT and INSERT.
 -- {analyst}: the read-only views; projections grant them when they create them.
 GRANT USAGE ON SCHEMA {schema} TO {app}, {analyst};

@@ -41,7 +41,6 @@ def migrate(database: Database) -> bool:
             return False
         _create_schema(connection, database.schema)
         _upgrade(connection, database)
-        _grant(connection, database.schema)
     return True
 
 
@@ -88,6 +87,9 @@ def _upgrade(connection: psycopg.Connection, database: Database) -> None:
         with engine.begin() as bind:
             config.attributes["connection"] = bind
             command.upgrade(config, HEAD)
+            driver = bind.connection.driver_connection
+            assert driver is not None
+            _grant(driver, database.schema)  # in the same transaction: a crash leaves both or none
     except CommandError as error:
         raise SchemaOutdated(
             f"Schema {database.schema!r} is at version {schema_version(connection)}, which this "
@@ -100,15 +102,8 @@ def _upgrade(connection: psycopg.Connection, database: Database) -> None:
 def _grant(connection: psycopg.Connection, schema: str) -> None:
     app, analyst = app_role(schema), analyst_role(schema)
     try:
-        for role in (app, analyst):
-            _create_role(connection, role)
-        connection.execute(
-            sql.SQL(files("ledger").joinpath("roles.sql").read_text(encoding="utf-8")).format(
-                schema=sql.Identifier(schema),
-                app=sql.Identifier(app),
-                analyst=sql.Identifier(analyst),
-            )
-        )
+        with connection.transaction():
+            _grant_roles(connection, schema, app, analyst)
     except psycopg.errors.InsufficientPrivilege:
         # The ledger works without them; a managed database may not let its owner make roles.
         logger.warning(
@@ -116,10 +111,22 @@ def _grant(connection: psycopg.Connection, schema: str) -> None:
         )
 
 
+def _grant_roles(connection: psycopg.Connection, schema: str, app: str, analyst: str) -> None:
+    for role in (app, analyst):
+        _create_role(connection, role)
+    grants = sql.SQL(files("ledger").joinpath("roles.sql").read_text(encoding="utf-8"))
+    connection.execute(
+        grants.format(
+            schema=sql.Identifier(schema), app=sql.Identifier(app), analyst=sql.Identifier(analyst)
+        )
+    )
+
+
 def _create_role(connection: psycopg.Connection, role: str) -> None:
     found = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone()
     if found is None:
         try:
-            connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
+            with connection.transaction():
+                connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
         except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
             logger.debug("another database of this server made role %s first", role)

@@ -31,9 +31,9 @@ LOAD = """
         CROSS JOIN LATERAL (
             SELECT * FROM ledger_events
             WHERE originator_id = known.id AND originator_version > known.version
-            ORDER BY originator_version
         ) AS event
     ) ON true
+    ORDER BY event.originator_version
 """
 LOAD_ANSWERS = """
     SELECT scope, key, request_sha256, answer

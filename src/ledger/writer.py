@@ -141,6 +141,8 @@ class Writer:
             except psycopg.errors.ProgramLimitExceeded:
                 raise  # an OperationalError too, but about what was sent: trying again is in vain
             except (*CONNECTION_LOST, StoreUnavailable) as error:
+                if _is_refused(error):
+                    in_doubt = None
                 self._disconnect()
                 if time.monotonic() > deadline:
                     logger.error("given up: %s", error)  # noqa: TRY400  # callers are told
@@ -162,6 +164,14 @@ class Writer:
             self._connection = None
 
 
+def _is_refused(error: Exception) -> bool:
+    """Whether the server itself says that it did not commit, as when its disk is full.
+
+    FATAL and PANIC say only that the connection ends; they may come behind a commit.
+    """
+    return isinstance(error, psycopg.Error) and error.diag.severity_nonlocalized == "ERROR"
+
+
 def _given_up(in_doubt: Plan | None) -> OutcomeUnknown | StoreUnavailable:
     if in_doubt is not None and in_doubt.events:
         return OutcomeUnknown(
@@ -169,4 +179,6 @@ def _given_up(in_doubt: Plan | None) -> OutcomeUnknown | StoreUnavailable:
             "It may or may not be recorded: read the booking, or send the request again with "
             "the same Idempotency-Key."
         )
-    return StoreUnavailable("The database cannot be reached. Nothing was recorded.")
+    return StoreUnavailable(
+        "The database cannot be reached, or takes no changes now. Nothing was recorded."
+    )

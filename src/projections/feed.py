@@ -19,8 +19,9 @@ EVENTS_OF = """
     SELECT notification_id, originator_id, originator_version, topic, state
     FROM unnest(%s::text[]) AS asked (id)
     CROSS JOIN LATERAL (
-        SELECT * FROM ledger_events WHERE originator_id = asked.id ORDER BY originator_version
+        SELECT * FROM ledger_events WHERE originator_id = asked.id
     ) AS event
+    ORDER BY originator_version
 """
 HEAD = "SELECT coalesce(max(notification_id), 0) FROM ledger_events"
 

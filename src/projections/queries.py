@@ -102,7 +102,7 @@ def list_bookings(
         ('"updatedAt" >= %s', _stored(chosen.since)),
         ('"updatedAt" < %s', _stored(chosen.until)),
     ]
-    rows = _select('SELECT * FROM "Booking"', ('"updatedAt"', "id"), conditions, page)
+    rows = _select(_all(BookingRow, "Booking"), ('"updatedAt"', "id"), conditions, page)
     return [BookingRow(*row) for row in connection.execute(*rows)]
 
 
@@ -119,7 +119,7 @@ def list_history(
         ('"createdAt" < %s', _stored(chosen.until)),
     ]
     rows = _select(
-        'SELECT * FROM "BookingStatusHistory"', ('"createdAt"', "position"), conditions, page
+        _all(HistoryRow, "BookingStatusHistory"), ('"createdAt"', "position"), conditions, page
     )
     return [HistoryRow(*row) for row in connection.execute(*rows)]
 
@@ -137,6 +137,11 @@ def _select(
     statement = f"{select} {'WHERE ' + ' AND '.join(where) if where else ''}"
     order = f"ORDER BY {key[0]} {page.order}, {key[1]} {page.order}"
     return f"{statement} {order} LIMIT %s", [*values, page.size + 1]
+
+
+def _all(row: type[BookingRow] | type[HistoryRow], table: str) -> str:
+    columns = ", ".join(f'"{name}"' for name in row._fields)
+    return f'SELECT {columns} FROM "{table}"'
 
 
 def _stored(time_: datetime | None) -> datetime | None:

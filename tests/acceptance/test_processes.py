@@ -139,7 +139,7 @@ def test_port_in_use_is_said_and_leaves_nothing_behind(
         port = taken.getsockname()[1]
         server = started.serve(data_dir, "--workers", workers, port=port)
         wait_for(lambda: not server.is_running, "the end of the start", 20)
-    assert server.process.returncode != 0
+    assert server.process.returncode == 1
     assert "address already in use" in server.errors.lower()
     assert "Traceback" not in server.errors
     assert "answers at" not in server.output

@@ -202,3 +202,24 @@ def drop_roles(database: Database) -> None:
             connection.execute(
                 sql.SQL("DROP OWNED BY {role}; DROP ROLE {role}").format(role=sql.Identifier(role))
             )
+
+
+def test_grants_are_made_in_the_transaction_of_the_schema(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it ends between the two, the next start does both."""
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ledger.schema._grant", dies)
+        with pytest.raises(KeyboardInterrupt):
+            migrate(empty_database)
+
+    assert migrate(empty_database)
+    with empty_database.connect() as connection:
+        granted = connection.execute(
+            "SELECT has_table_privilege('ledger_app', 'ledger_events', 'INSERT')"
+        ).fetchone()
+    assert granted == (True,)

@@ -780,3 +780,25 @@ def waits_for_lock(asking: psycopg.Connection, waiting: psycopg.Connection) -> b
     return asking.execute(
         "SELECT cardinality(pg_blocking_pids(%s)) > 0", (waiting.info.backend_pid,)
     ).fetchone() == (True,)
+
+
+def test_a_database_that_refuses_for_want_of_space_has_recorded_nothing_and_says_so(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    """The server's own word is no doubt: as soon as there is space, the same is recorded."""
+    connection.execute("""
+        CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE 'no space left on device' USING ERRCODE = 'disk_full'; END $$;
+        CREATE TRIGGER full_disk BEFORE INSERT ON ledger_events EXECUTE FUNCTION full_disk();
+    """)
+    writer = Writer(database, DEFAULT, reconnect_seconds=0.3)
+    try:
+        with pytest.raises(StoreUnavailable, match="Nothing was recorded"):
+            writer.execute([open_booking("room-12")])
+        connection.execute("DROP TRIGGER full_disk ON ledger_events")
+        (answer,) = writer.execute([open_booking("room-12")])
+    finally:
+        writer.close()
+
+    assert isinstance(answer, Outcome)
+    assert (answer.kind, answer.position) == ("opened", 1)

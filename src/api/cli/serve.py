@@ -13,8 +13,10 @@ from types import FrameType
 
 import click
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
-from api.app import Application, create_app
+from api.app import Application, create_app, tune_interpreter
+from api.cli.group import EXIT_ERROR
 from api.cli.options import ledger_options
 from api.housekeeping import Housekeeping
 from api.keys import ensure_first_key
@@ -54,10 +56,15 @@ def serve(
             stack.enter_context(_projecting(database))
         stack.enter_context(closing(Housekeeping(database, settings)))
         secret = _first_secret(database, settings)
-        if workers == 1:
-            _serve_here(settings, database, secret)
-        else:
-            _serve_in_workers(settings, database, secret, workers, stack)
+        try:
+            if workers == 1:
+                _serve_here(settings, database, secret)
+            else:
+                _serve_in_workers(settings, database, secret, workers, stack)
+        except SystemExit as ended:
+            if ended.code != STARTUP_FAILURE:
+                raise
+            raise click.exceptions.Exit(EXIT_ERROR) from None  # the server has said why
 
 
 @click.command()
@@ -75,10 +82,9 @@ def project(**given: object) -> None:
 
 
 def _serve_here(settings: Settings, database: Database, secret: str | None) -> None:
-    # The writer's thread must get the interpreter soon after its answer from the database has
-    # come, not after the default 5 ms.
-    sys.setswitchinterval(0.0005)
-    _Server(settings, create_app(settings, database), database, secret).run()
+    app = create_app(settings, database)
+    tune_interpreter()
+    _Server(settings, app, database, secret).run()
 
 
 def _serve_in_workers(
