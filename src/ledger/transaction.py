@@ -31,6 +31,7 @@ LOAD = """
         CROSS JOIN LATERAL (
             SELECT * FROM ledger_events
             WHERE originator_id = known.id AND originator_version > known.version
+            ORDER BY originator_version  -- keeps it a look-up for each id, not a join of the table
         ) AS event
     ) ON true
     ORDER BY event.originator_version

@@ -20,6 +20,7 @@ EVENTS_OF = """
     FROM unnest(%s::text[]) AS asked (id)
     CROSS JOIN LATERAL (
         SELECT * FROM ledger_events WHERE originator_id = asked.id
+        ORDER BY originator_version  -- keeps it a look-up for each id, not a join of the table
     ) AS event
     ORDER BY originator_version
 """

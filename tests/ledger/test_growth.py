@@ -1,0 +1,35 @@
+"""What is read for a batch does not grow with the ledger: no plan may scan the table of events."""
+
+import psycopg
+import pytest
+
+from ledger.transaction import LOAD
+from projections.feed import EVENTS_OF
+
+TWENTY_THOUSAND = """
+    INSERT INTO ledger_events (originator_id, originator_version, topic, state, notification_id)
+    SELECT 'b' || n / 3, n % 3 + 1, 'Booking.StatusChanged', '{}', n + 1
+    FROM generate_series(0, 19999) AS n
+"""
+
+
+@pytest.mark.parametrize("analyzed", [True, False])
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize(
+    ("statement", "types"), [(LOAD, "text[], bigint[]"), (EVENTS_OF, "text[]")]
+)
+def test_bookings_are_looked_up_one_by_one(
+    connection: psycopg.Connection, statement: str, types: str, mode: str, analyzed: bool
+) -> None:
+    connection.execute(TWENTY_THOUSAND)
+    if analyzed:
+        connection.execute("ANALYZE ledger_events")
+    connection.execute(f"SET plan_cache_mode = {mode}")
+    numbered = statement.replace("%s::text[]", "$1").replace("%s::bigint[]", "$2")
+    connection.execute(f"PREPARE load ({types}) AS {numbered}")
+    values = ["ARRAY['b1', 'b700', 'none']", "ARRAY[0, 1, 0]"][: types.count("[]")]
+    explained = connection.execute(f"EXPLAIN EXECUTE load ({', '.join(values)})")
+    plan = "\n".join(line for (line,) in explained)
+
+    assert "Seq Scan" not in plan
+    assert "ledger_events_pkey" in plan
