@@ -28,7 +28,8 @@ READS_ENVIRONMENT = {
 
 CATCHES_EVERYTHING = {
     ("ledger/writer.py", "_record"): "a request that cannot be stored fails alone and is told so",
-    ("projections/runner.py", "run"): "leaves the failure for health to show, and raises it",
+    ("projections/follower.py", "run"): "leaves the failure for health to show, and raises it",
+    ("projections/follower.py", "keep_running"): "the edge of a thread: logged, and tried again",
     ("api/express.py", "__call__"): "the edge of HTTP: what is unexpected becomes a 500",
     ("api/cli/group.py", "invoke"): "the edge of the process: known errors become a line",
 }

@@ -11,7 +11,8 @@ import psycopg
 from api.settings import LOG_FORMAT, read_settings
 from ledger.database import Database
 from ledger.errors import StoreUnavailable
-from projections.runner import Projector
+from ledger.master_key import MasterKeyError
+from projections.running import run_projectors
 
 
 def main() -> int:
@@ -24,7 +25,15 @@ def main() -> int:
     settings = read_settings()
     assert settings.database_url is not None
     try:
-        Projector(Database(settings.database_url, settings.schema_name)).run(stop)
+        run_projectors(
+            Database(settings.database_url, settings.schema_name),
+            settings.load_master_key(),
+            settings.origin,
+            stop,
+        )
+    except MasterKeyError as error:
+        logging.error("%s", error)  # noqa: TRY400
+        return 1
     except (StoreUnavailable, psycopg.OperationalError) as error:
         logging.error("the database was lost: %s", error)  # noqa: TRY400  # no defect to trace
         return 1

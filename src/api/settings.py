@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ledger.database import SCHEMA_NAME
 from ledger.errors import LedgerError
+from ledger.master_key import MasterKey, load_or_create, parse_master_key
 from ledger.workflow import DEFAULT, Workflow, read_workflow
 
 ENVIRONMENT_PREFIX = "LEDGER_"
@@ -45,6 +46,17 @@ def _admin_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _master_key(key: SecretStr) -> SecretStr:
+    parse_master_key(key.get_secret_value())
+    return key
+
+
+def _log_origin(origin: str) -> str:
+    if not re.fullmatch(r"[\x21-\x2a\x2c-\x7e]{1,200}", origin):
+        raise ValueError("must be 1 to 200 visible ASCII characters, without spaces and '+'")
+    return origin
+
+
 class Settings(BaseSettings):
     """What can be set; each is read from LEDGER_ and its name in capitals. Empty is not set."""
 
@@ -68,6 +80,11 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535)
     admin_key: Annotated[SecretStr, AfterValidator(_admin_key)] | None = None
     """A secret accepted as an admin key."""
+    master_key: Annotated[SecretStr, AfterValidator(_master_key)] | None = None
+    """32 bytes in base64, that secrets in the database are sealed under; without it those of the
+    file `master.key` in `data_dir`, made at the first start."""
+    log_origin: Annotated[str, AfterValidator(_log_origin)] | None = None
+    """Name of the transparency log in its checkpoints and of its keys; never to be changed."""
     oidc_issuer: str | None = None
     oidc_audience: str | None = None
     oidc_jwks: str | None = None
@@ -78,6 +95,18 @@ class Settings(BaseSettings):
 
     def read_workflow(self) -> Workflow:
         return DEFAULT if self.workflow is None else read_workflow(self.workflow)
+
+    def load_master_key(self) -> MasterKey:
+        """The key that is set, else that of the file, which is made where it is missing.
+
+        Raises MasterKeyError.
+        """
+        given = None if self.master_key is None else self.master_key.get_secret_value()
+        return load_or_create(self.data_dir, None if given is None else parse_master_key(given))
+
+    @property
+    def origin(self) -> str:
+        return self.log_origin or f"booking-ledger.local/{self.schema_name}"
 
 
 def read_settings(**given: object) -> Settings:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from api.settings import process_environment
 from ledger.database import Database
@@ -28,11 +29,12 @@ class ProjectorProcess:
     leaves no projector behind.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, data_dir: Path) -> None:
         self._environment = {
             **process_environment(),
             "LEDGER_DATABASE_URL": database.url,
             "LEDGER_SCHEMA": database.schema,
+            "LEDGER_DATA_DIR": str(data_dir.resolve()),  # the master key may be there
         }
         self._stopping = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None

@@ -9,3 +9,5 @@ GRANT SELECT, INSERT, DELETE ON idempotency TO {app};
 GRANT SELECT, INSERT, UPDATE ON api_key TO {app};
 GRANT SELECT, INSERT, UPDATE ON projection TO {app};
 GRANT SELECT ON schema_version TO {app};
+GRANT SELECT, INSERT ON log_checkpoint, log_cosignature TO {app};
+GRANT SELECT, INSERT, UPDATE ON log_key TO {app};

@@ -28,7 +28,10 @@ def tables(database: Database) -> set[str]:
         return {name for (name,) in rows}
 
 
-TABLES = {"ledger_events", "idempotency", "imported_row", "api_key", "projection", "schema_version"}
+TABLES = {
+    *("ledger_events", "idempotency", "imported_row", "api_key", "projection", "schema_version"),
+    *("log_key", "log_checkpoint", "log_cosignature"),
+}
 
 
 def test_an_empty_database_becomes_a_ledger(empty_database: Database) -> None:
@@ -77,7 +80,7 @@ def test_of_four_that_set_up_the_read_model_at_once_one_does(empty_database: Dat
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(begin, range(4)))
 
-    assert tables(empty_database) == TABLES | {"Booking", "BookingStatusHistory"}
+    assert tables(empty_database) == TABLES | {"Booking", "BookingStatusHistory", "log_tile"}
 
 
 def test_head_is_the_newest_migration() -> None:

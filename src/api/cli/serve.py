@@ -25,6 +25,7 @@ from api.settings import LOG_FORMAT, Settings, read_settings
 from api.storage import open_database
 from api.supervisor import ProjectorProcess
 from ledger.database import Database
+from projections.log import signing_keys
 
 GRACEFUL_SECONDS = 3
 KEEP_ALIVE_SECONDS = 75
@@ -48,12 +49,14 @@ def serve(
     with ExitStack() as stack:
         with _undisturbed():
             database = stack.enter_context(open_database(settings))
+        # Complains of a wrong master key or origin, before anybody relies on them.
+        signing_keys.ensure(database, settings.load_master_key(), settings.origin)
         if demo:
             from api.demo import load_demo
 
             load_demo(database)
         if projector:
-            stack.enter_context(_projecting(database))
+            stack.enter_context(_projecting(database, settings))
         stack.enter_context(closing(Housekeeping(database, settings)))
         secret = _first_secret(database, settings)
         try:
@@ -71,14 +74,17 @@ def serve(
 @ledger_options
 def project(**given: object) -> None:
     """Run a projector: one is active for a ledger at a time, others stand by and take over."""
-    from projections.runner import Projector
+    from projections.running import run_projectors
 
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
-    with open_database(read_settings(**given)) as database:
-        Projector(database).run(stop)
+    settings = read_settings(**given)
+    with open_database(settings) as database:
+        master_key = settings.load_master_key()
+        signing_keys.ensure(database, master_key, settings.origin)
+        run_projectors(database, master_key, settings.origin, stop)
 
 
 def _serve_here(settings: Settings, database: Database, secret: str | None) -> None:
@@ -162,8 +168,8 @@ def _first_secret(database: Database, settings: Settings) -> str | None:
 
 
 @contextmanager
-def _projecting(database: Database) -> Iterator[None]:
-    process = ProjectorProcess(database)
+def _projecting(database: Database, settings: Settings) -> Iterator[None]:
+    process = ProjectorProcess(database, settings.data_dir)
     process.start()
     try:
         yield
