@@ -31,7 +31,7 @@ from api.metrics import Counting, Metrics
 from api.oidc import TokenVerifier
 from api.pages import router as pages
 from api.problem_pages import router as problem_pages
-from api.routes import bookings, changes, events, health, keys, lists
+from api.routes import bookings, changes, events, health, keys, lists, log
 from api.settings import Settings, read_settings
 from api.store import Store
 from api.tail import Tail
@@ -105,7 +105,7 @@ def create_app(settings: Settings, database: Database) -> Application:
     app.state.key_ring = key_ring
     app.state.store = store
     app.state.metrics = metrics
-    for module in (bookings, changes, lists, events, keys, health):
+    for module in (bookings, changes, lists, events, log, keys, health):
         app.include_router(module.router)
     app.include_router(problem_pages)
     app.include_router(pages)

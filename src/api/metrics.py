@@ -40,21 +40,22 @@ class Metrics:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
         )
 
-    def render(self, lag: Lag | None) -> bytes:
-        """The text format: counters of all processes, and gauges as they are now."""
+    def render(self, lag: Lag | None, log: Lag | None) -> bytes:
+        """The text format: counters of all processes, and gauges as they are now: of the read
+        model and of the transparency log."""
         counters = self._registry
         if MULTIPROCESS_DIRECTORY in os.environ:
             counters = CollectorRegistry()
             MultiProcessCollector(counters)  # type: ignore[no-untyped-call]  # has no types
         now = CollectorRegistry()
-        now.register(_Now(self._writer.queued_commands, lag))
+        now.register(_Now(self._writer.queued_commands, lag, log))
         return generate_latest(counters) + generate_latest(now)
 
 
 class _Now(Collector):
     """Figures that are read when they are asked for. No Gauge, which several processes share."""
 
-    def __init__(self, queued_commands: int, lag: Lag | None) -> None:
+    def __init__(self, queued_commands: int, lag: Lag | None, log: Lag | None) -> None:
         self._figures: dict[str, tuple[str, float]] = {
             "ledger_writer_queued_commands": (
                 "Commands waiting to be recorded, in this process",
@@ -72,6 +73,12 @@ class _Now(Collector):
                     "1 if its last run failed",
                     lag.failure is not None,
                 ),
+            }
+        if log is not None:
+            self._figures |= {
+                "ledger_log_position": ("Position up to which the log has come", log.position),
+                "ledger_log_lag_seconds": ("Age of the oldest event that it lacks", log.seconds),
+                "ledger_log_failed": ("1 if its last run failed", log.failure is not None),
             }
 
     def collect(self) -> Iterator[Metric]:

@@ -28,6 +28,7 @@ from ledger.errors import (
     UnknownStatus,
     VersionMismatch,
 )
+from projections.log.reading import LogBehind, NotInLog
 from projections.queries import ProjectionBehind
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
@@ -107,6 +108,15 @@ BY_ERROR: Mapping[type[LedgerError], ProblemType] = {
         "projection-behind", 503, "Read model behind",
         "Lists are answered from the read model, which is behind; try again shortly. The "
         "history of a single booking is always answered.",
+    ),
+    NotInLog: ProblemType(
+        "not-in-log", 404, "Not in the log",
+        "The log has no such checkpoint, tile or position, or not yet.",
+    ),
+    LogBehind: ProblemType(
+        "log-behind", 503, "Log being made anew",
+        "Tiles that were lost are being derived from the events again; try again shortly. "
+        "Checkpoints are answered meanwhile.",
     ),
     KeyNotFound: ProblemType(
         "key-not-found", 404, "Key not found", "There is no key with this id.",

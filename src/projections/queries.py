@@ -33,7 +33,7 @@ class ProjectionBehind(LedgerError):
 
 @dataclass(frozen=True)
 class Lag:
-    """How far the read model is behind: in events, and in seconds since the oldest of them."""
+    """How far a projection is behind: in events, and in seconds since the oldest of them."""
 
     position: int
     head: int
@@ -83,11 +83,12 @@ def wait_until_fresh(connection: psycopg.Connection, seconds: float = FRESH_SECO
     return position
 
 
-def read_lag(connection: psycopg.Connection) -> Lag:
+def read_lag(connection: psycopg.Connection, name: str = tables.NAME) -> Lag:
+    """The lag of a projection, the read model where none is named."""
     row = connection.execute(
-        "SELECT position, failed_at, failure FROM projection WHERE name = %s", (tables.NAME,)
+        "SELECT position, failed_at, failure FROM projection WHERE name = %s", (name,)
     ).fetchone()
-    position, failed_at, failure = row or (0, None, "the read model was never set up")
+    position, failed_at, failure = row or (0, None, "it was never set up")
     waiting = events_after(connection, event_mapper(), position, 1)
     age = (datetime.now(UTC) - waiting[0].event.timestamp).total_seconds() if waiting else 0.0
     return Lag(position, head(connection), max(age, 0.0), failed_at, failure)

@@ -202,6 +202,34 @@ class KeysAnswer(BaseModel):
     keys: list[KeyAnswer]
 
 
+class CheckpointEntry(BaseModel):
+    """A checkpoint: `note` is the signed text, which holds size and root too."""
+
+    size: int
+    root: str
+    createdAt: Time  # noqa: N815
+    note: str
+
+
+class CheckpointPage(BaseModel):
+    """Checkpoints by size; `next` is the size to go on after, null on the last page."""
+
+    checkpoints: list[CheckpointEntry]
+    next: int | None
+
+
+class ConsistencyAnswer(BaseModel):
+    """RFC 6962 consistency proof: hashes in base64."""
+
+    model_config = _example(
+        {"from": 1, "to": 2, "hashes": ["FDvXSxlPJhQAkIy1TjOoDU5E8Yuxgnnk/YvJGZe4sUc="]}
+    )
+
+    from_: int = Field(alias="from")
+    to: int
+    hashes: list[str]
+
+
 class Alive(BaseModel):
     status: Literal["ok"]
 

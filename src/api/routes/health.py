@@ -12,12 +12,14 @@ from api.metrics import Metrics
 from api.routes.contract import Alive, Readiness, Unavailable
 from api.store import TheStore
 from ledger.errors import StoreUnavailable
+from projections import tables
+from projections.log import tile_table
 from projections.queries import Lag, read_lag
 
 router = APIRouter(tags=["health"])
 
 LAG_SECONDS_MAX = 10.0
-"""A read model further behind than this is called degraded."""
+"""A projection further behind than this is called degraded."""
 
 
 @router.get("/healthz", response_model=Alive)
@@ -28,20 +30,22 @@ async def alive() -> Response:
 
 @router.get("/readyz", response_model=Readiness, responses={503: {"model": Unavailable}})
 def ready(store: TheStore) -> Response:
-    """200 when writes can be recorded: `ready`, or `degraded` while the read model is behind or
-    has failed, which never stops a write. 503 when the database cannot be reached."""
+    """200 when writes can be recorded: `ready`, or `degraded` while the read model or the log is
+    behind or has failed, which never stops a write. 503 when the database cannot be reached."""
     started = time.monotonic()
     try:
         with store.connection() as connection:
-            lag = read_lag(connection)
+            lags = {name: read_lag(connection, name) for name in (tables.NAME, tile_table.NAME)}
     except StoreUnavailable as error:
         return JsonResponse({"status": "unavailable", "detail": str(error)}, 503)
-    degraded = lag.failure is not None or lag.seconds > LAG_SECONDS_MAX
+    degraded = any(
+        lag.failure is not None or lag.seconds > LAG_SECONDS_MAX for lag in lags.values()
+    )
     return JsonResponse(
         {
             "status": "degraded" if degraded else "ready",
-            "head": lag.head,
-            "projections": {"status_history": _projection(lag)},
+            "head": lags[tables.NAME].head,
+            "projections": {name: _projection(lag) for name, lag in lags.items()},
             "databaseSeconds": round(time.monotonic() - started, 6),
         }
     )
@@ -53,10 +57,10 @@ def metrics(request: Request, store: TheStore) -> Response:
     found: Metrics = request.app.state.metrics
     try:
         with store.connection() as connection:
-            lag = read_lag(connection)
+            lags = read_lag(connection), read_lag(connection, tile_table.NAME)
     except StoreUnavailable:
-        lag = None
-    return Response(found.render(lag), media_type=CONTENT_TYPE_LATEST)
+        return Response(found.render(None, None), media_type=CONTENT_TYPE_LATEST)
+    return Response(found.render(*lags), media_type=CONTENT_TYPE_LATEST)
 
 
 def _projection(lag: Lag) -> dict[str, Any]:
