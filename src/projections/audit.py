@@ -15,11 +15,13 @@ from psycopg import IsolationLevel
 from ledger.database import Database
 from projections import tables
 from projections.audit_bookings import check_bookings
-from projections.audit_snapshot import Snapshot
+from projections.audit_log import check_log
+from projections.audit_snapshot import Outside, Snapshot
 from projections.feed import head
 from projections.findings import Finding, Findings, span
 from projections.rebuild import Progress
 
+NOTHING_OUTSIDE = Outside()
 LOCK_READ_MODEL = 'LOCK TABLE "Booking", "BookingStatusHistory" IN ACCESS SHARE MODE'
 POSITION = "SELECT position FROM projection WHERE name = %s"
 GAPS = """
@@ -52,11 +54,17 @@ class AuditReport:
         return self.findings_count == 0
 
 
-def audit(database: Database, progress: Progress | None = None) -> AuditReport:
-    """Look for everything that is not as the ledger would have written it; change nothing."""
+def audit(
+    database: Database, progress: Progress | None = None, outside: Outside = NOTHING_OUTSIDE
+) -> AuditReport:
+    """Look for everything that is not as the ledger would have written it; change nothing.
+
+    Checkpoints that were kept outside are compared too: a log that was rewritten as a whole
+    agrees with itself, but not with them.
+    """
     started = time.monotonic()
     findings = Findings()
-    with database.connect() as connection, _snapshot(connection, findings) as snapshot:
+    with database.connect() as connection, _snapshot(connection, findings, outside) as snapshot:
         for check in CHECKS:
             check(snapshot, progress)
     return AuditReport(
@@ -71,7 +79,9 @@ def audit(database: Database, progress: Progress | None = None) -> AuditReport:
 
 
 @contextmanager
-def _snapshot(connection: psycopg.Connection, findings: Findings) -> Iterator[Snapshot]:
+def _snapshot(
+    connection: psycopg.Connection, findings: Findings, outside: Outside
+) -> Iterator[Snapshot]:
     has_tables = tables.exist(connection)
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
     connection.read_only = True
@@ -83,7 +93,7 @@ def _snapshot(connection: psycopg.Connection, findings: Findings) -> Iterator[Sn
         newest = head(connection)
         row = connection.execute(POSITION, (tables.NAME,)).fetchone()
         position = row[0] if row is not None and has_tables else None
-        yield Snapshot(connection, findings, newest, position)
+        yield Snapshot(connection, findings, newest, position, outside)
 
 
 def check_positions(snapshot: Snapshot, progress: Progress | None) -> None:
@@ -117,4 +127,4 @@ def check_read_model(snapshot: Snapshot, progress: Progress | None) -> None:
 
 
 Check = Callable[[Snapshot, Progress | None], None]
-CHECKS: tuple[Check, ...] = (check_positions, check_read_model, check_bookings)
+CHECKS: tuple[Check, ...] = (check_positions, check_read_model, check_log, check_bookings)

@@ -1,6 +1,7 @@
 """What the checks of an audit share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -8,8 +9,21 @@ from psycopg.errors import DataError
 from psycopg.types.datetime import TimestampBinaryLoader
 
 from projections.findings import Findings
+from projections.log.checkpoints import Checkpoint
+from projections.log.notes import Verifier
 
 FETCH_ROWS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Checkpoints that were kept elsewhere, with the names of their files.
+
+    `known` are the keys that are believed of them; if there are none, those of the ledger.
+    """
+
+    checkpoints: Sequence[tuple[str, Checkpoint]] = ()
+    known: Sequence[Verifier] = ()
 
 
 class Snapshot:
@@ -21,17 +35,22 @@ class Snapshot:
         findings: Findings,
         head: int,
         position: int | None,
+        outside: Outside,
     ) -> None:
-        self._connection = connection
+        self.connection = connection
         self.findings = findings
         self.head = head
         self.position = position
+        self.outside = outside
         self.events = 0
         self.bookings = 0
 
+    def row(self, query: str, values: Sequence[object]) -> tuple[Any, ...] | None:
+        return self.connection.execute(query, values).fetchone()
+
     def stream(self, name: str, query: str) -> Iterator[tuple[Any, ...]]:
         """The rows of a query, a few at a time. Several streams can be read side by side."""
-        with self._connection.cursor(name) as cursor:
+        with self.connection.cursor(name) as cursor:
             cursor.adapters.register_loader("timestamp", _AnyTimestampLoader)
             cursor.itersize = FETCH_ROWS
             cursor.execute(query, binary=True)

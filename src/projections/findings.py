@@ -18,6 +18,12 @@ Kind = Literal[
     "missing_row",
     "extra_row",
     "different_value",
+    "altered_event",  # not the one that the log has signed
+    "wrong_tile",  # lost, or has another hash than event or tile below it
+    "wrong_checkpoint_root",  # signed for other events than are there
+    "checkpoint_beyond_log",  # signed for more events than are there
+    "checkpoint_missing",  # the log has come further than what it signed
+    "bad_signature",  # of a checkpoint: not of a known key, or not a checkpoint at all
 ]
 
 

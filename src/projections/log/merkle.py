@@ -139,6 +139,11 @@ class Frontier:
         self._complete.append(carried)
         self.size += 1
 
+    def copy(self) -> "Frontier":
+        other = Frontier()
+        other.size, other._complete = self.size, [*self._complete]
+        return other
+
     def root(self) -> bytes:
         return _fold(self._complete) if self._complete else EMPTY_ROOT
 
