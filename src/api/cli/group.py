@@ -27,7 +27,9 @@ class LazyGroup(click.Group):
         "import": ("import_:import_", "Take in the status history of another system."),
         "history": ("history:history", "Show the status history of a booking."),
         "replay": ("replay:replay", "Replay events and show what each of them did."),
-        "verify": ("verify:verify", "Audit events and read model for alterations."),
+        "verify": ("verify:verify", "Audit events, log and read model for alterations."),
+        "checkpoint": ("log:checkpoint", "Write the newest signed checkpoint of the log."),
+        "log": ("log:log", "Keys and proofs of the transparency log."),
         "rebuild": ("database:rebuild", "Derive the read model anew from the events."),
         "keys": ("keys:keys", "Make, list and revoke access keys."),
     }

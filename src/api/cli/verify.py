@@ -1,6 +1,7 @@
 """`verify`: the audit on the command line."""
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -9,33 +10,65 @@ from api.cli.options import json_option, ledger_options
 from api.cli.output import print_facts, print_json, printable, progress_bar
 from api.settings import read_settings
 from projections.audit import AuditReport, audit
+from projections.audit_snapshot import Outside
 from projections.findings import Finding
+from projections.log.checkpoints import Checkpoint, parse_checkpoint
+from projections.log.notes import BadNote, parse_vkey
 
 EXIT_FINDINGS = 1
 
 
 @click.command()
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="A checkpoint that was kept outside; can be given several times.",
+)
+@click.option(
+    "--vkey",
+    "vkeys",
+    multiple=True,
+    help="Verifier key that these must be signed by, instead of the keys of the ledger.",
+)
 @ledger_options
 @json_option
-def verify(as_json: bool, **given: object) -> None:
-    """Audit the ledger: are its events whole, and is the read model what they say?
+def verify(
+    checkpoints: tuple[Path, ...], vkeys: tuple[str, ...], as_json: bool, **given: object
+) -> None:
+    """Audit the ledger: are its events whole, and are log and read model what they say?
 
     Checked are positions without gaps, an unbroken chain of readable events for every booking,
-    and each value of the read model up to the position that it is derived to. Nothing is
-    changed; a running service is not disturbed.
+    the hash of every event in the transparency log, every checkpoint ever signed, and each value
+    of the read model up to the position that it is derived to. Nothing is changed; a running
+    service is not disturbed.
+
+    Whoever runs the ledger could rewrite all of it and sign it anew: --checkpoint holds it
+    against what was kept where they cannot change it.
 
     Exit codes: 0 sound; 1 something was found, or the audit could not be done.
     """
+    outside = Outside(
+        [(str(path), _checkpoint(path)) for path in checkpoints], [parse_vkey(key) for key in vkeys]
+    )
     with (
         existing_ledger(read_settings(**given)) as database,
         progress_bar("verify", "events") as progress,
     ):
-        report = audit(database, progress)
+        report = audit(database, progress, outside)
     if as_json:
         print_json(_document(report))
     else:
         _print(report)
     sys.exit(0 if report.sound else EXIT_FINDINGS)
+
+
+def _checkpoint(path: Path) -> Checkpoint:
+    try:
+        return parse_checkpoint(path.read_bytes())
+    except BadNote as error:
+        raise BadNote(f"{path}: {error}") from error
 
 
 def _document(report: AuditReport) -> dict[str, object]:

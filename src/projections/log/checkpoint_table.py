@@ -1,6 +1,6 @@
 """The table of all checkpoints ever signed, with what witnesses signed of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -68,6 +68,11 @@ def keep(connection: psycopg.Connection, checkpoint: Checkpoint) -> None:
 def keep_cosignature(connection: psycopg.Connection, size: int, line: str) -> None:
     """Keep a signature line of a witness with a checkpoint; one that is kept already stays."""
     connection.execute(COSIGNED, (size, line))
+
+
+def cosignatures(connection: psycopg.Connection) -> Iterator[tuple[int, str]]:
+    """Size and line of all that witnesses signed, the largest size first."""
+    yield from connection.execute("SELECT size, line FROM log_cosignature ORDER BY size DESC")
 
 
 def _first(cursor: psycopg.Cursor[tuple[object, ...]]) -> KeptCheckpoint | None:
