@@ -2,15 +2,19 @@
 
 import base64
 import hashlib
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
+from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from ledger_service import Service
-from log_scenes import MASTER_KEY, ORIGIN, log_all, logging_on, open_many, root_of_events
+from ledger_service import ADMIN_KEY, Service
+from log_scenes import MASTER_KEY, ORIGIN, log_all, logging_on, open_many, root_of_events, tampering
 from scenes import eventually
 
 from projections.log import signing_keys
@@ -264,3 +268,17 @@ def test_a_write_is_in_a_checkpoint_soon(
 def logging_in_a_thread(unprojected: Service) -> Iterator[Future[None]]:
     with logging_on(unprojected.database) as running:
         yield running
+
+
+def test_the_check_by_hand_in_the_documents_runs_as_it_stands(logged: Service) -> None:
+    document = (Path(__file__).parents[2] / "docs/log.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```python\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+
+    def check() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", script, logged.url, ADMIN_KEY]
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+    assert check().stdout == f"{ORIGIN}: 600 entries, signed and whole\n"
+    with tampering(logged.database) as superuser:
+        superuser.execute("UPDATE ledger_events SET topic = 'x' WHERE notification_id = 7")
+    assert "not those that were signed" in check().stderr
