@@ -12,7 +12,8 @@ COPY src src
 RUN pip install --no-cache-dir --no-deps --no-build-isolation .
 
 USER ledger
-# Where the embedded database lives if LEDGER_DATABASE_URL is not set.
+# Where the embedded database lives if LEDGER_DATABASE_URL is not set, and the master key if
+# LEDGER_MASTER_KEY is not.
 ENV LEDGER_DATA_DIR=/data
 VOLUME /data
 EXPOSE 8000

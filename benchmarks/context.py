@@ -1,5 +1,6 @@
 """What every subject is given: sizes, a database server, the load generator, and processes."""
 
+import base64
 import itertools
 import json
 import sys
@@ -21,6 +22,8 @@ from benchmarks.sizes import Size
 from ledger.database import Database
 from ledger.workflow import Workflow, read_workflow
 
+MASTER_KEY = base64.b64encode(b"m" * 32).decode()
+"""Servers of one database are started in several directories, and must share it."""
 ADMIN_KEY = "benchmark-key-0123456789"
 COMMAND = str(Path(sys.executable).with_name("booking-ledger"))
 WORKFLOW = Path(__file__).with_name("workflow.toml")
@@ -61,7 +64,11 @@ class Context:
     def ours(self, database: Database) -> Iterator[Server]:
         """`booking-ledger serve` as users start it, its projector running."""
         command = [COMMAND, "serve", "--port", "0", "--workflow", str(WORKFLOW)]
-        settings = {"LEDGER_ADMIN_KEY": ADMIN_KEY, "LEDGER_DATABASE_URL": database.url}
+        settings = {
+            "LEDGER_ADMIN_KEY": ADMIN_KEY,
+            "LEDGER_MASTER_KEY": MASTER_KEY,
+            "LEDGER_DATABASE_URL": database.url,
+        }
         with closing(Server(command, self.new_directory(), settings)) as server:
             yield server
 

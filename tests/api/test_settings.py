@@ -1,5 +1,6 @@
 """Settings: every variable, the command line before them, and errors that name the variable."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from api.settings import Settings, SettingsError, read_settings
 from ledger.errors import WorkflowError
 from ledger.workflow import DEFAULT
 
+MASTER_KEY = base64.b64encode(b"m" * 32).decode()
 VARIABLES = {
     "LEDGER_DATABASE_URL": ("database_url", "postgresql://u@h/d", "postgresql://u@h/d"),
     "LEDGER_DATA_DIR": ("data_dir", "/var/lib/ledger", Path("/var/lib/ledger")),
@@ -19,6 +21,8 @@ VARIABLES = {
     "LEDGER_HOST": ("host", "0.0.0.0", "0.0.0.0"),
     "LEDGER_PORT": ("port", "80", 80),
     "LEDGER_ADMIN_KEY": ("admin_key", "0123456789abcdef", SecretStr("0123456789abcdef")),
+    "LEDGER_MASTER_KEY": ("master_key", MASTER_KEY, SecretStr(MASTER_KEY)),
+    "LEDGER_LOG_ORIGIN": ("log_origin", "log.example/hotel", "log.example/hotel"),
     "LEDGER_OIDC_ISSUER": ("oidc_issuer", "https://id.example", "https://id.example"),
     "LEDGER_OIDC_AUDIENCE": ("oidc_audience", "ledger", "ledger"),
     "LEDGER_OIDC_JWKS": ("oidc_jwks", "/etc/jwks.json", "/etc/jwks.json"),
@@ -86,6 +90,9 @@ WRONG = [
     ("LEDGER_ADMIN_KEY", "s3cr3t-k3y", "at least 16"),
     ("LEDGER_ADMIN_KEY", "s3cr3t-k3y-with-ü", "ASCII"),
     ("LEDGER_ADMIN_KEY", "s3cr3t k3y with spaces", "without spaces"),
+    ("LEDGER_MASTER_KEY", "s3cr3t-k3y", "32 bytes in base64"),
+    ("LEDGER_LOG_ORIGIN", "a log", "without spaces"),
+    ("LEDGER_LOG_ORIGIN", "a+log", "'+'"),
     ("LEDGER_DATABASE_URL", "mysql://u:s3cr3t-k3y@h/d", "PostgreSQL connection string"),
     ("LEDGER_IDEMPOTENCY_DAYS", "-1", "0"),
     ("LEDGER_IDEMPOTENCY_DAYS", "a month", "valid integer"),
@@ -105,7 +112,9 @@ def test_what_is_not_valid_is_refused_by_the_name_of_the_variable(
     assert "Value error" not in str(refused.value)
 
 
-@pytest.mark.parametrize("variable", ["LEDGER_ADMIN_KEY", "LEDGER_DATABASE_URL"])
+@pytest.mark.parametrize(
+    "variable", ["LEDGER_ADMIN_KEY", "LEDGER_MASTER_KEY", "LEDGER_DATABASE_URL"]
+)
 def test_secrets_are_not_repeated(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "x://s3cr3t é")
     with pytest.raises(SettingsError) as refused:

@@ -235,7 +235,7 @@ def test_a_read_model_that_was_never_set_up_is_said_to_be(
 ) -> None:
     connection.execute("DELETE FROM projection")
 
-    assert read_lag(connection).failure == "the read model was never set up"
+    assert read_lag(connection).failure == "it was never set up"
 
 
 # --- plans ------------------------------------------------------------------------------------
