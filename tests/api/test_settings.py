@@ -122,6 +122,7 @@ def test_secrets_are_not_repeated(monkeypatch: pytest.MonkeyPatch, variable: str
 
     assert "s3cr3t" not in str(refused.value)
     assert refused.value.__suppress_context__
+    monkeypatch.delenv(variable)
     assert "s3cr3t" not in repr(read_settings(database_url="", admin_key="s3cr3t-s3cr3t-s3cr3t"))
 
 
