@@ -28,6 +28,7 @@ from ledger.errors import (
     UnknownStatus,
     VersionMismatch,
 )
+from projections.exports.parquet import ExtraMissing
 from projections.queries import ProjectionBehind
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
@@ -107,6 +108,10 @@ BY_ERROR: Mapping[type[LedgerError], ProblemType] = {
         "projection-behind", 503, "Read model behind",
         "Lists are answered from the read model, which is behind; try again shortly. The "
         "history of a single booking is always answered.",
+    ),
+    ExtraMissing: ProblemType(
+        "extra-missing", 501, "Format not installed",
+        "The service runs without the packages that this format needs; `detail` names the extra.",
     ),
     KeyNotFound: ProblemType(
         "key-not-found", 404, "Key not found", "There is no key with this id.",
