@@ -19,10 +19,12 @@ from projections.queries import Filter
 router = APIRouter(prefix="/api/export", tags=["export"])
 
 _FILE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_DOCUMENT: dict[str, Any] = {"schema": {"type": "object"}}
+_CONTENT = {one.media_type: _FILE for one in FORMATS.values()}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The file",
-        "content": {one.media_type: _FILE for one in FORMATS.values()},
+        "content": {**_CONTENT, FORMATS["ocel"].media_type: _DOCUMENT},
         "headers": {
             "Ledger-Position": {
                 "description": "Position that the file is true for",
