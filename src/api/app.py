@@ -31,7 +31,8 @@ from api.metrics import Counting, Metrics
 from api.oidc import TokenVerifier
 from api.pages import router as pages
 from api.problem_pages import router as problem_pages
-from api.routes import bookings, changes, events, health, keys, lists, log
+from api.remembered import Remembered
+from api.routes import analytics, bookings, changes, events, export, health, keys, lists, log
 from api.settings import Settings, read_settings
 from api.store import Store
 from api.tail import Tail
@@ -105,7 +106,8 @@ def create_app(settings: Settings, database: Database) -> Application:
     app.state.key_ring = key_ring
     app.state.store = store
     app.state.metrics = metrics
-    for module in (bookings, changes, lists, events, log, keys, health):
+    app.state.remembered = Remembered()
+    for module in (bookings, changes, lists, analytics, export, events, log, keys, health):
         app.include_router(module.router)
     app.include_router(problem_pages)
     app.include_router(pages)

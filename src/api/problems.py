@@ -28,6 +28,7 @@ from ledger.errors import (
     UnknownStatus,
     VersionMismatch,
 )
+from projections.exports.parquet import ExtraMissing
 from projections.log.reading import LogBehind, NotInLog
 from projections.queries import ProjectionBehind
 
@@ -117,6 +118,10 @@ BY_ERROR: Mapping[type[LedgerError], ProblemType] = {
         "log-behind", 503, "Log being made anew",
         "Tiles that were lost are being derived from the events again; try again shortly. "
         "Checkpoints are answered meanwhile.",
+    ),
+    ExtraMissing: ProblemType(
+        "extra-missing", 501, "Format not installed",
+        "The service runs without the packages that this format needs; `detail` names the extra.",
     ),
     KeyNotFound: ProblemType(
         "key-not-found", 404, "Key not found", "There is no key with this id.",

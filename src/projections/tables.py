@@ -10,8 +10,15 @@ from ledger.schema import analyst_role, app_role
 from projections.rows import Batch, BookingRow, HistoryRow
 
 NAME = "status_history"
-VERSION = 1
-"""Raised whenever the rows that events give change: every ledger is then rebuilt."""
+VERSION = 2
+"""Raised whenever the rows that events give, or the views, change: every ledger is then rebuilt."""
+
+ANALYTICS_VIEWS = (
+    *("booking_time_in_status", "booking_status_visit", "booking_transition_by_day"),
+    *("booking_transition_by_actor", "booking_transition", "booking_path", "booking_funnel"),
+    *("booking_reopened", "booking_skipped_step"),
+)
+"""They are built on the two views of views.sql."""
 
 LIVE = ""
 REBUILD = "_rebuild"
@@ -53,6 +60,7 @@ def create_indexes(connection: psycopg.Connection, suffix: str) -> None:
 def create_views(connection: psycopg.Connection, suffix: str, schema: str) -> None:
     """Put the analysts' views onto the tables with this suffix, and grant what the roles need."""
     connection.execute(_sql("views", suffix))
+    connection.execute(_sql("analytics", suffix))
     app, analyst = app_role(schema), analyst_role(schema)
     found = connection.execute(
         "SELECT count(*) FROM pg_roles WHERE rolname IN (%s, %s)", (app, analyst)
@@ -79,6 +87,9 @@ def lock_live(connection: psycopg.Connection, attempt: int) -> None:
     if tables:  # readers do not mind; a vacuum is sent away, which takes it a second
         connection.execute(f"LOCK TABLE {', '.join(tables)} IN SHARE UPDATE EXCLUSIVE MODE")
     connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+    for name in ANALYTICS_VIEWS:  # before what they are built on, as in any query
+        if _exists(connection, name):
+            connection.execute(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")
     pairs = [("booking_status_history", '"BookingStatusHistory"'), ("booking", '"Booking"')]
     for pair in pairs[:: 1 if attempt % 2 else -1]:
         for name in pair:

@@ -75,7 +75,7 @@ class TestHelp:
 
     def test_no_command_alters_or_deletes(self) -> None:
         assert [
-            *("serve", "project", "migrate", "import", "history", "replay"),
+            *("serve", "project", "migrate", "import", "export", "history", "replay"),
             *("verify", "checkpoint", "log", "rebuild", "keys"),
         ] == COMMANDS
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from ledger.database import Database
 from ledger.schema import analyst_role
+from projections import tables
 from projections.catch_up import catch_up
 
 COLUMNS = """
@@ -203,7 +204,7 @@ def test_views_have_snake_case_columns_jsonb_and_times_with_a_zone(
 def test_every_column_of_every_view_is_explained(connection: psycopg.Connection) -> None:
     comments = connection.execute(COMMENTS).fetchall()
 
-    assert len(comments) == 20
+    assert len(comments) == 87
     assert [(view, column) for view, column, comment in comments if len(comment) < 8] == []
 
 
@@ -254,4 +255,4 @@ def test_an_analyst_reads_the_views_and_nothing_else(
                 pytest.fail(str(own.execute(statement).statusmessage))
 
     assert len(relations) >= 10
-    assert readable == {"booking", "booking_status_history"}
+    assert readable == {"booking", "booking_status_history", *tables.ANALYTICS_VIEWS}

@@ -25,6 +25,7 @@ class LazyGroup(click.Group):
         "project": ("serve:project", "Run a projector of its own."),
         "migrate": ("database:migrate", "Set up the database, or bring it up to date."),
         "import": ("import_:import_", "Take in the status history of another system."),
+        "export": ("export:export", "Write the status history as CSV, Parquet, XES and others."),
         "history": ("history:history", "Show the status history of a booking."),
         "replay": ("replay:replay", "Replay events and show what each of them did."),
         "verify": ("verify:verify", "Audit events, log and read model for alterations."),

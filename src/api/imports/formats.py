@@ -19,6 +19,9 @@ Format = Literal["csv", "ndjson"]
 
 REQUIRED = ("bookingId", "toStatus", "createdAt")
 COLUMNS = ("bookingId", "fromStatus", "toStatus", "changedBy", "reason", "metadata", "createdAt")
+EXPORTED = ("id", "version", "position", "recordedAt", "actor", "source", "claimedFromStatus")
+"""Columns that `export` adds. A ledger gives its own: they are read over."""
+
 LINE_LENGTH_MAX = 2_097_152
 """Longer lines are no rows, whatever is in them; reading them whole could take all memory."""
 
@@ -116,7 +119,7 @@ def _ndjson_record(number: int, text: str) -> Record | Reject:
         document = json.loads(text)
     if not isinstance(document, dict):
         return Reject(number, "is not a JSON object", text)
-    unknown = document.keys() - set(COLUMNS)
+    unknown = document.keys() - set(COLUMNS) - set(EXPORTED)
     if unknown:
         return Reject(number, f"has unknown fields: {', '.join(map(repr, sorted(unknown)))}", text)
     return Record(number, tuple(map(document.get, COLUMNS)), text)
@@ -124,7 +127,7 @@ def _ndjson_record(number: int, text: str) -> Record | Reject:
 
 def _by_position(header: list[str]) -> Callable[[list[str]], Values]:
     """Picks the cells in the order of COLUMNS; a missing column is the empty cell at the end."""
-    unknown = [name for name in header if name not in COLUMNS]
+    unknown = [name for name in header if name not in COLUMNS + EXPORTED]
     if unknown:
         raise UnreadableFile(
             f"The header has unknown columns: {', '.join(map(repr, unknown))}. "

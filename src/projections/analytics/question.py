@@ -1,0 +1,71 @@
+"""What a figure is asked for: the position that it is true for, and which rows count."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from ledger.errors import InvalidField
+from ledger.transcoder import event_mapper
+from projections.feed import events_after
+from projections.queries import FRESH_SECONDS, Filter, read_lag, wait_until_fresh
+from projections.rows import milliseconds
+
+# A plan of a second that is compiled for half of it first, and sorts that spill to disk, are
+# what the defaults give here.
+SETTINGS = "SET LOCAL jit = off; SET LOCAL work_mem = '64MB'"
+
+MILLISECONDS = "round(date_part('epoch', {end} - {start}) * 1000)"
+"""A duration as a double that holds a whole number: quicker to sort than an interval."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A position, and when its event was recorded (UTC, naive; None before the first event).
+
+    What is still open lasts until then: so a figure for a position never changes.
+    """
+
+    position: int
+    recorded_at: datetime | None
+
+
+def moment(connection: psycopg.Connection, as_of_position: int | None) -> Moment:
+    """The moment asked for, once the read model has it; without one, the newest.
+
+    Raises InvalidField for a position that does not exist yet, and ProjectionBehind.
+    """
+    if as_of_position is None:
+        position = wait_until_fresh(connection, FRESH_SECONDS)
+        return Moment(position, _recorded_at(connection, position))
+    lag = read_lag(connection)
+    if as_of_position > lag.head:
+        raise InvalidField(
+            "asOfPosition", f"must be at most {lag.head}, the newest position, or be left out"
+        )
+    if as_of_position > lag.position:
+        wait_until_fresh(connection, FRESH_SECONDS)
+    return Moment(as_of_position, _recorded_at(connection, as_of_position))
+
+
+def _recorded_at(connection: psycopg.Connection, position: int) -> datetime | None:
+    events = events_after(connection, event_mapper(), position - 1, 1) if position > 0 else []
+    return milliseconds(events[0].event.timestamp) if events else None
+
+
+def conditions(chosen: Filter, entry: str) -> tuple[str, list[Any]]:
+    """SQL that holds for the history rows chosen, to be put after AND, and its values."""
+    given = [
+        (f'{entry}."bookingId" = %s', chosen.booking_id),
+        (f'{entry}."toStatus" = %s', chosen.status),
+        (f'{entry}."fromStatus" = %s', chosen.from_status),
+        (f'{entry}."changedBy" = %s', chosen.changed_by),
+        (
+            f'{entry}."createdAt" >= %s',
+            None if chosen.since is None else milliseconds(chosen.since),
+        ),
+        (f'{entry}."createdAt" < %s', None if chosen.until is None else milliseconds(chosen.until)),
+    ]
+    chosen_ones = [(sql, value) for sql, value in given if value is not None]
+    return "".join(f" AND {sql}" for sql, _ in chosen_ones), [value for _, value in chosen_ones]
