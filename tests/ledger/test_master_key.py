@@ -1,6 +1,7 @@
 """The master key: made once, whole, for its owner alone; seals that open with nothing else."""
 
 import base64
+import hashlib
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -74,9 +75,17 @@ def test_an_entry_is_one_line_of_json_with_the_state_as_it_is_stored() -> None:
     )
 
 
-def test_an_entry_that_the_log_cannot_hold_is_refused() -> None:
+def test_an_entry_holds_the_digest_of_a_state_that_is_too_long_for_it() -> None:
     largest = 65_535 - len(entry(1, "a", 1, "t", b""))
 
     assert len(entry(1, "a", 1, "t", b"x" * largest)) == 65_535
-    with pytest.raises(EntryTooLarge, match="position 1 makes an entry of 65536 bytes"):
-        entry(1, "a", 1, "t", b"x" * (largest + 1))
+    digest = hashlib.sha256(b"x" * (largest + 1)).hexdigest()
+    assert entry(1, "a", 1, "t", b"x" * (largest + 1)) == (
+        b'{"format":1,"position":1,"booking":"a","version":1,"type":"t","dataSha256":"%b"}'
+        % digest.encode()
+    )
+
+
+def test_an_entry_that_the_log_cannot_hold_is_refused() -> None:
+    with pytest.raises(EntryTooLarge, match=r"position 1 makes an entry of 65\d{3} bytes"):
+        entry(1, "a", 1, "t" * 65_535, b"{}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from api.embedded.access import give, make_readable, make_searchable
 from api.embedded.account import Account
 from api.embedded.errors import EmbeddedPostgresError
+from ledger.disk import flush_directory
 
 MAJOR_VERSION = "18"
 SOCKET_NAME = ".s.PGSQL.5432"
@@ -147,12 +148,4 @@ def _initialise(cluster: Cluster) -> None:
             f"PostgreSQL could not make a database in {cluster.data_dir}:\n{done.stderr.strip()}"
         )
     made.rename(cluster.pgdata)  # initdb has flushed its files
-    _flush_directory(cluster.data_dir)
-
-
-def _flush_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush_directory(cluster.data_dir)

@@ -11,11 +11,20 @@ from starlette.responses import Response
 
 from api.answers import matches, rfc3339
 from api.gate import ReaderRole
-from api.models import BookingId, ChangedBy, Status
+from api.models import ChangedBy, Status
 from api.remembered import Remembered
 from api.routes.contract import problems
 from api.routes.figures import FunnelAnswer, TimeInStatusAnswer, TransitionsAnswer
-from api.routes.lists import Since, StatusParam, Until
+from api.routes.lists import (
+    BookingParam,
+    ChangedByParam,
+    FromStatus,
+    HistoryFilter,
+    Since,
+    StatusParam,
+    ToStatus,
+    Until,
+)
 from api.store import Store, TheStore
 from projections.analytics.funnel import Funnel, funnel
 from projections.analytics.question import Moment, moment
@@ -36,10 +45,6 @@ AsOfPosition = Annotated[
         description="Answer as it was right after this position; default: the newest",
     ),
 ]
-BookingParam = Annotated[BookingId | None, Query(alias="bookingId")]
-FromStatus = Annotated[Status | None, Query(alias="fromStatus")]
-ToStatus = Annotated[Status | None, Query(alias="toStatus")]
-ChangedByParam = Annotated[ChangedBy | None, Query(alias="changedBy")]
 IfNoneMatch = Annotated[str | None, Header(description="304 if the answer is this one still")]
 
 _HEADERS = {
@@ -61,17 +66,11 @@ def transition_figures(
     request: Request,
     key: ReaderRole,
     store: TheStore,
+    chosen: HistoryFilter,
     group_by: Annotated[
         Literal["day", "changedBy"] | None,
         Query(alias="groupBy", description="Figures for each day (UTC), or each who"),
     ] = None,
-    booking_id: BookingParam = None,
-    status: Annotated[Status | None, Query(description="The same as toStatus")] = None,
-    from_status: FromStatus = None,
-    to_status: ToStatus = None,
-    changed_by: ChangedByParam = None,
-    since: Since = None,
-    until: Until = None,
     as_of_position: AsOfPosition = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
@@ -80,13 +79,12 @@ def transition_figures(
     The filters choose changes, as in the list of history.
     """
     del key
-    chosen = Filter(booking_id, to_status or status, from_status, changed_by, since, until)
 
     def content(connection: psycopg.Connection, at: Moment) -> dict[str, Any]:
         rows = transitions(connection, at, chosen, group_by)
         return {"transitions": [_transition(row, group_by) for row in rows]}
 
-    personal = changed_by is not None or booking_id is not None or group_by == "changedBy"
+    personal = _about_somebody(chosen) or group_by == "changedBy"
     what = None if personal else ("transitions", chosen, group_by)
     return _answer(request, store, as_of_position, if_none_match, what, content)
 
@@ -119,8 +117,7 @@ def time_figures(
         rows = time_in_status(connection, at, chosen, to_status)
         return {"statuses": [_stay(row) for row in rows]}
 
-    personal = changed_by is not None or booking_id is not None
-    what = None if personal else ("time-in-status", chosen, to_status)
+    what = None if _about_somebody(chosen) else ("time-in-status", chosen, to_status)
     return _answer(request, store, as_of_position, if_none_match, what, content)
 
 
@@ -155,6 +152,10 @@ def funnel_figures(
 
     what = None if changed_by is not None else ("funnel", opened, from_status, to_status)
     return _answer(request, store, as_of_position, if_none_match, what, content)
+
+
+def _about_somebody(chosen: Filter) -> bool:
+    return chosen.changed_by is not None or chosen.booking_id is not None
 
 
 def _answer(

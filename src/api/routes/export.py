@@ -6,15 +6,13 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
 from api.gate import ReaderRole
-from api.models import Status
-from api.routes.analytics import AsOfPosition, BookingParam, ChangedByParam, FromStatus, ToStatus
+from api.routes.analytics import AsOfPosition
 from api.routes.contract import problems
-from api.routes.lists import Since, Until
+from api.routes.lists import HistoryFilter
 from api.store import TheStore
 from projections.analytics.question import moment
 from projections.exports.formats import FORMATS
 from projections.exports.source import Export
-from projections.queries import Filter
 
 router = APIRouter(prefix="/api/export", tags=["export"])
 
@@ -45,13 +43,7 @@ def export(
     key: ReaderRole,
     store: TheStore,
     format_: Annotated[Literal["csv", "ndjson", "parquet", "xes", "ocel"], Query(alias="format")],
-    booking_id: BookingParam = None,
-    status: Annotated[Status | None, Query(description="The same as toStatus")] = None,
-    from_status: FromStatus = None,
-    to_status: ToStatus = None,
-    changed_by: ChangedByParam = None,
-    since: Since = None,
-    until: Until = None,
+    chosen: HistoryFilter,
     as_of_position: AsOfPosition = None,
 ) -> Response:
     """The history by booking and version, as it was right after a position.
@@ -62,7 +54,6 @@ def export(
     del key
     chosen_format = FORMATS[format_]
     chosen_format.require()
-    chosen = Filter(booking_id, to_status or status, from_status, changed_by, since, until)
     with store.connection() as connection:
         at = moment(connection, as_of_position)
     name = f"status-history-{at.position}.{chosen_format.suffix}"

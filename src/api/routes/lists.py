@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlencode
 
 import psycopg
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from api.answers import JsonResponse, booking_document, history_entry
@@ -36,6 +36,27 @@ OrderParam = Annotated[
 Since = Annotated[Time | None, Query(description="From this time on")]
 Until = Annotated[Time | None, Query(description="Before this time")]
 StatusParam = Annotated[Status | None, Query()]
+BookingParam = Annotated[BookingId | None, Query(alias="bookingId")]
+FromStatus = Annotated[Status | None, Query(alias="fromStatus")]
+ToStatus = Annotated[Status | None, Query(alias="toStatus")]
+ChangedByParam = Annotated[ChangedBy | None, Query(alias="changedBy")]
+
+
+async def history_filter(
+    booking_id: BookingParam = None,
+    status: Annotated[Status | None, Query(description="The same as toStatus")] = None,
+    from_status: FromStatus = None,
+    to_status: ToStatus = None,
+    changed_by: ChangedByParam = None,
+    since: Since = None,
+    until: Until = None,
+) -> Filter:
+    """The filters of whatever is about changes."""
+    # Asynchronous though it waits for nothing: FastAPI gives others a thread for each call.
+    return Filter(booking_id, to_status or status, from_status, changed_by, since, until)
+
+
+HistoryFilter = Annotated[Filter, Depends(history_filter)]
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"headers": LIST_HEADERS},
@@ -77,13 +98,7 @@ def status_history(
     request: Request,
     key: ReaderRole,
     store: TheStore,
-    booking_id: Annotated[BookingId | None, Query(alias="bookingId")] = None,
-    status: Annotated[Status | None, Query(description="The same as toStatus")] = None,
-    from_status: Annotated[Status | None, Query(alias="fromStatus")] = None,
-    to_status: Annotated[Status | None, Query(alias="toStatus")] = None,
-    changed_by: Annotated[ChangedBy | None, Query(alias="changedBy")] = None,
-    since: Since = None,
-    until: Until = None,
+    chosen: HistoryFilter,
     limit: Limit = 50,
     order: OrderParam = "desc",
     cursor: Cursor = None,
@@ -91,7 +106,6 @@ def status_history(
     """History of all bookings by the time it occurred, which `since` and `until` bound."""
     del key
     page = Page(limit, order, decode_cursor(cursor, int))
-    chosen = Filter(booking_id, to_status or status, from_status, changed_by, since, until)
     rows, position = _fresh(
         store.connection, lambda connection: list_history(connection, chosen, page)
     )

@@ -20,8 +20,10 @@ from log_scenes import (
 )
 from scenes import change_status, eventually, open_booking, projecting, record, writing
 
+from ledger import limits
 from ledger.database import Database
 from ledger.master_key import MasterKey, MasterKeyError
+from projections.audit import audit
 from projections.log import checkpoint_table, projector, signing_keys, tile_table
 from projections.log.checkpoint_table import KeptCheckpoint
 from projections.log.merkle import EMPTY_ROOT, consistency_proof, verify_consistency
@@ -65,6 +67,20 @@ def failure(connection: psycopg.Connection) -> str | None:
     assert row is not None
     text: str | None = row[0]
     return text
+
+
+def test_the_largest_event_that_can_be_recorded_is_logged(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    padding = limits.METADATA_BYTES_MAX - len('{"a":""}')
+    with writing(database) as writer:
+        writer.execute([open_booking("large", metadata={"a": "x" * padding}), open_booking("b")])
+
+    assert log_all(database) == 2
+    newest = checkpoint_table.newest(connection)
+    assert newest is not None
+    assert newest.root == root_of_events(connection)
+    assert audit(database).findings == ()
 
 
 def test_an_empty_log_has_a_signed_checkpoint_of_nothing(
