@@ -50,13 +50,15 @@ class Tail:
         self._thread = threading.Thread(target=self._run, name="tail", daemon=True)
         self._thread.start()
 
-    async def follow(self, position: int | None) -> AsyncIterator[Item]:
-        """Every event after a position, in order, for ever; None: from now on."""
+    async def newest(self) -> int:
+        """The newest position: where "from now on" begins."""
+        return await run_sync(self._head)
+
+    async def follow(self, position: int) -> AsyncIterator[Item]:
+        """Every event after a position, in order, for ever."""
         self._listeners += 1
         self._wanted.set()
         try:
-            if position is None:
-                position = await run_sync(self._head)
             while not self._stop.is_set():
                 more = self._more
                 items = self._remembered(position)

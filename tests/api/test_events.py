@@ -1,11 +1,15 @@
 """The raw feed, page by page and live."""
 
 import json
+import time
 from collections.abc import Iterator
 
 import httpx
+import psycopg
 import pytest
 from ledger_service import Service
+
+from projections.feed import head
 
 
 def test_events_come_in_the_order_of_positions(service: Service) -> None:
@@ -61,6 +65,22 @@ def test_the_stream_begins_with_what_comes_from_now_on(service: Service) -> None
         service.open("after-2")
 
         assert positions(lines, 2) == [2, 3]
+
+
+def test_who_is_told_to_be_connected_gets_all_from_then_on(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_head(connection: psycopg.Connection) -> int:
+        time.sleep(0.3)  # what was recorded meanwhile would be taken for the past
+        return head(connection)
+
+    monkeypatch.setattr("api.tail.head", slow_head)
+    with streaming(service) as answer:
+        lines = answer.iter_lines()
+        next(line for line in lines if line.startswith(": connected"))
+        service.open("after-1")
+
+        assert positions(lines, 1) == [1]
 
 
 def test_the_stream_goes_on_after_a_position(service: Service) -> None:

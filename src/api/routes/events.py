@@ -49,6 +49,7 @@ def events(
 
 
 async def _start(
+    request: Request,
     after: After = None,
     last_event_id: Annotated[
         str | None,
@@ -57,10 +58,17 @@ async def _start(
             json_schema_extra={"pattern": "^[0-9]{0,18}$"},
         ),
     ] = None,
-) -> int | None:
-    """The position to go on after; None: from now on."""
+) -> int:
+    """The position to go on after; the newest where none is said.
+
+    Found out before anything is answered: whoever is told that he is connected gets all that
+    comes from then on.
+    """
     if last_event_id is None or last_event_id == "":
-        return after
+        if after is not None:
+            return after
+        tail: Tail = request.app.state.tail
+        return await tail.newest()
     if not last_event_id.isascii() or not last_event_id.isdigit() or len(last_event_id) > 18:
         raise InvalidField(field="Last-Event-ID", message="must be a position")
     return int(last_event_id)
@@ -68,7 +76,7 @@ async def _start(
 
 @router.get("/stream", response_class=EventSourceResponse, responses=problems("invalid-request"))
 async def stream(
-    request: Request, key: ReaderRole, start: Annotated[int | None, Depends(_start)]
+    request: Request, key: ReaderRole, start: Annotated[int, Depends(_start)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Events as they are recorded (Server-Sent Events), `id` being the position.
 
