@@ -111,18 +111,27 @@ def list_history(
     connection: psycopg.Connection, chosen: Filter, page: Page
 ) -> Sequence[HistoryRow]:
     """History rows of all bookings by the time they occurred; one more than the page holds."""
-    conditions = [
-        ('"bookingId" = %s', chosen.booking_id),
-        ('"toStatus" = %s', chosen.status),
-        ('"fromStatus" = %s', chosen.from_status),
-        ('"changedBy" = %s', chosen.changed_by),
-        ('"createdAt" >= %s', _stored(chosen.since)),
-        ('"createdAt" < %s', _stored(chosen.until)),
-    ]
     rows = _select(
-        _all(HistoryRow, "BookingStatusHistory"), ('"createdAt"', "position"), conditions, page
+        _all(HistoryRow, "BookingStatusHistory"),
+        ('"createdAt"', "position"),
+        history_conditions(chosen),
+        page,
     )
     return [HistoryRow(*row) for row in connection.execute(*rows)]
+
+
+def history_conditions(
+    chosen: Filter, table: str = '"BookingStatusHistory"'
+) -> list[tuple[str, Any]]:
+    """What a filter asks of history rows, in SQL, and the value; None where it asks nothing."""
+    return [
+        (f'{table}."bookingId" = %s', chosen.booking_id),
+        (f'{table}."toStatus" = %s', chosen.status),
+        (f'{table}."fromStatus" = %s', chosen.from_status),
+        (f'{table}."changedBy" = %s', chosen.changed_by),
+        (f'{table}."createdAt" >= %s', _stored(chosen.since)),
+        (f'{table}."createdAt" < %s', _stored(chosen.until)),
+    ]
 
 
 def _select(

@@ -9,7 +9,13 @@ import psycopg
 from ledger.errors import InvalidField
 from ledger.transcoder import event_mapper
 from projections.feed import events_after
-from projections.queries import FRESH_SECONDS, Filter, read_lag, wait_until_fresh
+from projections.queries import (
+    FRESH_SECONDS,
+    Filter,
+    history_conditions,
+    read_lag,
+    wait_until_fresh,
+)
 from projections.rows import milliseconds
 
 # A plan of a second that is compiled for half of it first, and sorts that spill to disk, are
@@ -56,16 +62,5 @@ def _recorded_at(connection: psycopg.Connection, position: int) -> datetime | No
 
 def conditions(chosen: Filter, entry: str) -> tuple[str, list[Any]]:
     """SQL that holds for the history rows chosen, to be put after AND, and its values."""
-    given = [
-        (f'{entry}."bookingId" = %s', chosen.booking_id),
-        (f'{entry}."toStatus" = %s', chosen.status),
-        (f'{entry}."fromStatus" = %s', chosen.from_status),
-        (f'{entry}."changedBy" = %s', chosen.changed_by),
-        (
-            f'{entry}."createdAt" >= %s',
-            None if chosen.since is None else milliseconds(chosen.since),
-        ),
-        (f'{entry}."createdAt" < %s', None if chosen.until is None else milliseconds(chosen.until)),
-    ]
-    chosen_ones = [(sql, value) for sql, value in given if value is not None]
-    return "".join(f" AND {sql}" for sql, _ in chosen_ones), [value for _, value in chosen_ones]
+    given = [one for one in history_conditions(chosen, entry) if one[1] is not None]
+    return "".join(f" AND {sql}" for sql, _ in given), [value for _, value in given]
