@@ -21,6 +21,8 @@ from api.problems import FORBIDDEN, UNAUTHORIZED, Problem, address, problem_of, 
 from ledger.errors import StoreUnavailable
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+OPEN_PREFIX = "/static/"
+"""Style sheets and scripts of the pages: the log-in page needs them too."""
 LOGIN_PATH = "/login"
 COOKIE = "ledger_key"
 COOKIE_SECONDS = 12 * 60 * 60
@@ -40,7 +42,7 @@ class Gate:
         self._verifier = verifier
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+        if scope["type"] != "http" or _is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         _keep_encoded_slashes(scope)
@@ -68,6 +70,10 @@ class Gate:
         if self._verifier is not None and _JWT.fullmatch(secret):
             return await run_sync(self._verifier.verify, secret)
         return await run_sync(self._key_ring.find, secret)
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(OPEN_PREFIX)
 
 
 def presented(scope: Scope, headers: Headers) -> str | None:
