@@ -176,6 +176,7 @@ class Demo:
 
     address: str
     key: str
+    link: str
     database: str
     data_dir: Path
 
@@ -259,10 +260,10 @@ def _announced(process: subprocess.Popen[bytes], output: Path, data_dir: Path) -
         if re.search(r"^  open .*\n", said, re.MULTILINE):
             found = [
                 re.search(rf"^ *{title} +(\S+)", said, re.MULTILINE)
-                for title in ("Booking Ledger answers at", "admin key", "database")
+                for title in ("Booking Ledger answers at", "admin key", "open", "database")
             ]
-            address, key, database = (match[1] for match in found if match is not None)
-            return Demo(address, key, database, data_dir)
+            address, key, link, database = (match[1] for match in found if match is not None)
+            return Demo(address, key, link, database, data_dir)
         time.sleep(0.05)
     pytest.fail(output.read_text(encoding="utf-8"))
 
@@ -320,7 +321,7 @@ def test_the_readmes_commands_run_as_they_stand(demo: Demo) -> None:
 
 def test_the_link_that_the_first_start_prints_logs_in(demo: Demo) -> None:
     with httpx.Client(base_url=demo.address, follow_redirects=True) as browser:
-        page = browser.get("/login", params={"key": demo.key}, headers={"Accept": "text/html"})
+        page = browser.get(demo.link, headers={"Accept": "text/html"})
 
         assert page.status_code == 200
         assert "H2-" in page.text

@@ -22,7 +22,7 @@ from ledger.workflow import read_workflow
 
 for package in (api, ledger, projections):
     assert Path(package.__file__).is_relative_to(TARGET), package.__file__
-assert b"Log in" in login_page(tried=False).body
+assert b"Log in" in login_page(tried=None, wanted="/").body
 for name in ("tables", "indexes", "views", "grants"):
     assert "{" in files("projections").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
 assert "{app}" in files("ledger").joinpath("roles.sql").read_text(encoding="utf-8")

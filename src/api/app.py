@@ -33,6 +33,7 @@ from api.pages import router as pages
 from api.problem_pages import router as problem_pages
 from api.remembered import Remembered
 from api.routes import analytics, bookings, changes, events, export, health, keys, lists, log
+from api.sessions import Sessions
 from api.settings import Settings, read_settings
 from api.store import Store
 from api.tail import Tail
@@ -74,10 +75,9 @@ def create_app(settings: Settings, database: Database) -> Application:
     writer = Writer(database, workflow)
     reader = HistoryReader(database)
     store = Store(database)
-    key_ring = KeyRing(
-        database,
-        settings.admin_key.get_secret_value() if settings.admin_key is not None else None,
-    )
+    admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
+    key_ring = KeyRing(database, admin_key)
+    sessions = Sessions(database, key_ring, admin_key)
     metrics = Metrics(writer)
 
     @asynccontextmanager
@@ -90,6 +90,7 @@ def create_app(settings: Settings, database: Database) -> Application:
         app.state.tail.close()
         writer.close()
         reader.close()
+        sessions.close()
         key_ring.close()
         store.close()
 
@@ -115,7 +116,7 @@ def create_app(settings: Settings, database: Database) -> Application:
     _describe(app)
     app.add_middleware(BodyLimit)
     express = Express(app, lambda: app.state.calls)
-    gate = Gate(express, key_ring, _verifier(settings))
+    gate = Gate(express, key_ring, _verifier(settings), sessions)
     return Application(Counting(gate, metrics), app.state)
 
 

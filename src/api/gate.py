@@ -1,31 +1,29 @@
-"""Closed by default: nothing but health is answered without a key.
+"""Closed by default: nothing but health, the style of the pages and the log-in is answered
+without a key.
 
 A pure ASGI middleware around everything, so that a route that is added later is closed too.
 """
 
 import re
 from collections.abc import Awaitable, Callable
-from http.cookies import SimpleCookie
 from typing import Annotated
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
 from anyio.to_thread import run_sync
 from fastapi import Depends, Request
 from starlette.datastructures import Headers
-from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.keys import KeyRing, Principal, Role
+from api.log_in import LOGIN_PATH, LOGOUT_PATH, LogIn, own_address, refusal, session_token
 from api.oidc import TokenVerifier
-from api.problems import FORBIDDEN, UNAUTHORIZED, Problem, address, problem_of, wants_page
+from api.problems import FORBIDDEN, Problem, address, problem_of
+from api.sessions import Sessions
 from ledger.errors import StoreUnavailable
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 OPEN_PREFIX = "/static/"
 """Style sheets and scripts of the pages: the log-in page needs them too."""
-LOGIN_PATH = "/login"
-COOKIE = "ledger_key"
-COOKIE_SECONDS = 12 * 60 * 60
 
 ENCODED_SLASH = "\x00"
 """Stands for %2F of a path until the route has been found: booking ids may hold slashes."""
@@ -36,10 +34,18 @@ _JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+")
 class Gate:
     """Finds the principal of each request, or answers 401. Tokens are accepted with an issuer."""
 
-    def __init__(self, app: ASGIApp, key_ring: KeyRing, verifier: TokenVerifier | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        key_ring: KeyRing,
+        verifier: TokenVerifier | None,
+        sessions: Sessions,
+    ) -> None:
         self._app = app
         self._key_ring = key_ring
         self._verifier = verifier
+        self._sessions = sessions
+        self._log_in = LogIn(sessions)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _is_open(scope["path"]):
@@ -47,23 +53,30 @@ class Gate:
             return
         _keep_encoded_slashes(scope)
         headers = Headers(scope=scope)
-        secret = presented(scope, headers)
         try:
-            principal = await self._principal(secret)
+            if scope["path"] in (LOGIN_PATH, LOGOUT_PATH):
+                await self._log_in(scope, receive, send)
+                return
+            principal = await self._principal(scope, headers)
         except StoreUnavailable as error:
             await problem_of(error).response(address(scope))(scope, receive, send)
             return
-        if secret is None or principal is None:
-            await refusal(scope, headers, tried=secret is not None)(scope, receive, send)
-        elif scope["path"] == LOGIN_PATH:
-            await login(scope, secret)(scope, receive, send)
-        else:
-            scope["state"]["principal"] = principal
-            await self._app(scope, receive, send)
+        if principal is None:
+            refused = refusal(scope, headers, wanted=_wanted(scope))
+            await refused(scope, receive, send)
+            return
+        scope["state"]["principal"] = principal
+        await self._app(scope, receive, send)
 
-    async def _principal(self, secret: str | None) -> Principal | None:
-        if secret is None:
-            return None
+    async def _principal(self, scope: Scope, headers: Headers) -> Principal | None:
+        if "authorization" in headers:
+            secret = bearer(headers)
+            return None if secret is None else await self._of_key(secret)
+        # A cookie only reads: no request that changes anything can be forged with it.
+        token = session_token(headers) if scope["method"] in ("GET", "HEAD") else None
+        return None if token is None else await run_sync(self._sessions.find, token)
+
+    async def _of_key(self, secret: str) -> Principal | None:
         principal = self._key_ring.cached(secret)
         if principal is not None:
             return principal
@@ -76,47 +89,16 @@ def _is_open(path: str) -> bool:
     return path in OPEN_PATHS or path.startswith(OPEN_PREFIX)
 
 
-def presented(scope: Scope, headers: Headers) -> str | None:
-    """The secret that a request brings: bearer key, else for pages the cookie or login link."""
-    authorization = headers.get("authorization")
-    if authorization is not None:
-        scheme, _, secret = authorization.partition(" ")
-        return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
-    if scope["path"] == LOGIN_PATH:
-        keys = parse_qs(scope["query_string"].decode("latin-1")).get("key")
-        return keys[0] if keys else None
-    # A cookie only reads: no request that changes anything can be forged with it.
-    if scope["method"] in ("GET", "HEAD") and "cookie" in headers:
-        morsel = SimpleCookie(headers["cookie"]).get(COOKIE)
-        return None if morsel is None else morsel.value
-    return None
+def bearer(headers: Headers) -> str | None:
+    """The secret of an Authorization header; None where it has none."""
+    scheme, _, secret = headers["authorization"].partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
 
 
-def refusal(scope: Scope, headers: Headers, *, tried: bool) -> Response:
-    if wants_page(scope, headers):
-        from api.pages import login_page  # noqa: PLC0415  # pages import this module
-
-        return login_page(tried=tried)
-    return Problem(
-        UNAUTHORIZED,
-        "This needs a key: send 'Authorization: Bearer KEY'. "
-        "The first start printed one; 'booking-ledger keys create' makes others.",
-        headers={"WWW-Authenticate": "Bearer"},
-    ).response(address(scope))
-
-
-def login(scope: Scope, secret: str) -> Response:
-    """Keep the key that the link brought in a cookie, and go to the first page."""
-    response = RedirectResponse("/", status_code=303, headers={"Cache-Control": "no-store"})
-    response.set_cookie(
-        COOKIE,
-        secret,
-        max_age=COOKIE_SECONDS,
-        httponly=True,
-        samesite="lax",
-        secure=scope["scheme"] == "https",
-    )
-    return response
+def _wanted(scope: Scope) -> str:
+    """Where to go on after the log-in."""
+    query = scope["query_string"].decode("latin-1")
+    return own_address(f"{address(scope)}?{query}" if query else address(scope))
 
 
 def _keep_encoded_slashes(scope: Scope) -> None:

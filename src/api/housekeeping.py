@@ -6,6 +6,7 @@ import time
 
 import psycopg
 
+from api import sessions
 from api.settings import Settings
 from ledger.database import Database
 from ledger.errors import LedgerError, StoreUnavailable
@@ -25,7 +26,8 @@ FORGET = """
 
 
 class Housekeeping:
-    """Starts the embedded database again if it was killed; forgets old idempotency keys."""
+    """Starts the embedded database again if it was killed; forgets old idempotency keys and
+    sessions."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
@@ -63,10 +65,11 @@ class Housekeeping:
             logger.exception("the embedded database could not be started")
 
     def _forget(self, connection: psycopg.Connection) -> None:
-        days = self._settings.idempotency_days
-        if days == 0 or time.monotonic() - self._forgotten_at < FORGET_SECONDS:
+        if time.monotonic() - self._forgotten_at < FORGET_SECONDS:
             return
-        while connection.execute(FORGET, (days, FORGET_BATCH)).rowcount == FORGET_BATCH:
+        connection.execute(sessions.FORGET)
+        days = self._settings.idempotency_days
+        while days and connection.execute(FORGET, (days, FORGET_BATCH)).rowcount == FORGET_BATCH:
             if self._stop.is_set():
                 return
         self._forgotten_at = time.monotonic()

@@ -8,17 +8,17 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from queue import Empty, SimpleQueue
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 from uuid_utils import uuid7
 
+from api.lookup import Lookup
 from ledger.database import Database
 from ledger.errors import InvalidField, LedgerError, StoreUnavailable
 
@@ -39,7 +39,7 @@ UNKNOWN_SECONDS = 1.0
 UNKNOWN_MAX = 1_000
 USE_SECONDS = 60.0
 """How often the last use of a key is recorded."""
-TURN_SECONDS = 10.0
+CLOSE_SECONDS = 10.0
 POLL_SECONDS = 0.2
 BACKOFF_SECONDS = (0.1, 5.0)
 
@@ -172,8 +172,7 @@ class KeyRing:
         # so that a look-up under way keeps its answer in a memory that nobody reads any more.
         self._memory: _Memory | None = None
         self._swap = threading.Lock()
-        self._turn = threading.Lock()
-        self._connection: psycopg.Connection | None = None  # owned by whoever has the turn
+        self._lookup = Lookup(database)
         self._noted: dict[str, float] = {}
         self._uses: SimpleQueue[str] = SimpleQueue()
         self._closing = threading.Event()
@@ -186,12 +185,12 @@ class KeyRing:
         if principal is not None or not SECRET.fullmatch(secret):
             return principal
         digest = _sha256(secret)
-        with self._taking_turns():
+        with self._lookup.turn() as lookup:
             # The caller before may have asked for the same.
             memory, now = self._memory, self._clock()
             entry = memory.get(digest, now) if memory else None
             if entry is None:
-                entry = self._query(digest, now)
+                entry = _entry(lookup.first(FIND, (digest,)), now)
                 if memory is not None:
                     memory.keep(digest, entry)
         return self._used(entry)
@@ -212,42 +211,8 @@ class KeyRing:
 
     def close(self) -> None:
         self._closing.set()
-        self._listener.join(TURN_SECONDS)
-        with self._turn:
-            self._disconnect()
-
-    @contextmanager
-    def _taking_turns(self) -> Iterator[None]:
-        # One connection looks keys up, so guessing cannot take more of the database than that.
-        if not self._turn.acquire(timeout=TURN_SECONDS):
-            raise StoreUnavailable("The database is too slow to look a key up.")
-        try:
-            yield
-        finally:
-            self._turn.release()
-
-    def _query(self, digest: bytes, now: float) -> "_Entry":
-        fresh = self._connection is None
-        try:
-            if self._connection is None:
-                self._connection = self._database.connect()
-            row = self._connection.execute(FIND, (digest,)).fetchone()
-        except psycopg.OperationalError as error:
-            self._disconnect()
-            if fresh:
-                raise StoreUnavailable(f"The database cannot be reached: {error}") from error
-            # A connection that lay idle may have been lost long ago.
-            return self._query(digest, now)
-        if row is None:
-            return _Entry(None, None, now + UNKNOWN_SECONDS)
-        key_id, name, role = row
-        principal = Principal(name, role, f"key:{name}", f"key:{key_id}", None)
-        return _Entry(key_id, principal, now + KNOWN_SECONDS)
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._listener.join(CLOSE_SECONDS)
+        self._lookup.close()
 
     def _used(self, entry: "_Entry") -> Principal | None:
         if entry.key_id is not None:
@@ -305,6 +270,14 @@ class _Entry:
     key_id: str | None
     principal: Principal | None
     expires: float
+
+
+def _entry(row: tuple[Any, ...] | None, now: float) -> _Entry:
+    if row is None:
+        return _Entry(None, None, now + UNKNOWN_SECONDS)
+    key_id, name, role = row
+    principal = Principal(name, role, f"key:{name}", f"key:{key_id}", None)
+    return _Entry(key_id, principal, now + KNOWN_SECONDS)
 
 
 class _Memory:

@@ -57,6 +57,10 @@ FORBIDDEN = ProblemType(
     "The role of the key does not allow this call; `allowedRoles` lists those that do.",
 )  # fmt: skip
 NOT_FOUND = ProblemType("not-found", 404, "Not found", "There is nothing under this address.")
+CROSS_SITE = ProblemType(
+    "cross-site", 403, "Sent from another site",
+    "Logging in and out is taken only from the pages of this service.",
+)  # fmt: skip
 INVALID_REQUEST = ProblemType(
     "invalid-request", 422, "Invalid request",
     "A field is missing or not valid; `errors` names each field and what is allowed. "
@@ -143,7 +147,7 @@ BY_ERROR: Mapping[type[LedgerError], ProblemType] = {
 TYPES: Mapping[str, ProblemType] = {
     problem.name: problem
     for problem in (
-        *(UNAUTHORIZED, FORBIDDEN, NOT_FOUND, INVALID_REQUEST, BAD_JSON, TOO_LARGE),
+        *(UNAUTHORIZED, FORBIDDEN, CROSS_SITE, NOT_FOUND, INVALID_REQUEST, BAD_JSON, TOO_LARGE),
         *(METHOD_NOT_ALLOWED, HTTP_ERROR, INTERNAL),
         *BY_ERROR.values(),
     )

@@ -7,6 +7,7 @@ GRANT SELECT, INSERT ON ledger_events TO {app};
 GRANT SELECT, INSERT ON imported_row TO {app};
 GRANT SELECT, INSERT, DELETE ON idempotency TO {app};
 GRANT SELECT, INSERT, UPDATE ON api_key TO {app};
+GRANT SELECT, INSERT, DELETE ON web_session TO {app};
 GRANT SELECT, INSERT, UPDATE ON projection TO {app};
 GRANT SELECT ON schema_version TO {app};
 GRANT SELECT, INSERT ON log_checkpoint, log_cosignature TO {app};

@@ -64,7 +64,7 @@ def test_first_start_prints_a_key_and_a_link_that_work(embedded: Server, first_s
     """Whoever starts a ledger gets in: with the key by HTTP, with the link in a browser."""
     with new_client(embedded.url, first_secret) as client:
         assert client.get("/api/keys").json()["keys"][0]["role"] == "admin"
-    link = re.search(r"http://\S+/login\?key=\S+", embedded.output)
+    link = re.search(r"http://\S+/login\?link=\S+", embedded.output)
     assert link is not None, embedded.output
     with new_client(embedded.url, None) as browser:
         assert browser.get("/").status_code == 401
@@ -74,6 +74,8 @@ def test_first_start_prints_a_key_and_a_link_that_work(embedded: Server, first_s
         page = browser.get("/", headers={"Accept": "text/html"})
         assert page.status_code == 200
         assert page.headers["Content-Type"].startswith("text/html")
+    with new_client(embedded.url, None) as later:
+        assert later.get(link[0], headers={"Accept": "text/html"}).status_code == 401
 
 
 def test_second_start_is_quick_and_prints_no_key(started: Processes) -> None:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 import uvicorn
 from ledger_service import ADMIN_KEY, Service
+from web_pages import HTML
 
 from api.app import create_app
 from api.settings import read_settings
@@ -53,3 +54,17 @@ def unprojected(database: Database, request: pytest.FixtureRequest) -> Iterator[
 @pytest.fixture
 def service(unprojected: Service, projecting: None) -> Service:
     return unprojected
+
+
+@pytest.fixture
+def stranger(service: Service) -> Iterator[httpx.Client]:
+    """A browser that is not logged in."""
+    with httpx.Client(base_url=service.url, headers=HTML) as client:
+        yield client
+
+
+@pytest.fixture
+def browser(stranger: httpx.Client) -> httpx.Client:
+    """Logged in with the admin key."""
+    stranger.post("/login", data={"key": ADMIN_KEY})
+    return stranger

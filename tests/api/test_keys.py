@@ -68,13 +68,13 @@ def eventually(condition: Callable[[], bool], seconds: float = 1.0) -> bool:
 
 def count_queries(ring: KeyRing, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     asked: list[bytes] = []
-    query = ring._query
+    first = ring._lookup.first
 
-    def counted(digest: bytes, now: float) -> keys._Entry:
-        asked.append(digest)
-        return query(digest, now)
+    def counted(statement: str, values: tuple[bytes]) -> tuple[object, ...] | None:
+        asked.extend(values)
+        return first(statement, values)
 
-    monkeypatch.setattr(ring, "_query", counted)
+    monkeypatch.setattr(ring._lookup, "first", counted)
     return asked
 
 
@@ -228,15 +228,15 @@ def test_answer_that_a_revocation_overtook_is_not_kept(
     key = create_key(connection, "front desk", "writer")
     ring = open_ring()
     memory = ring._memory
-    query = ring._query
+    first = ring._lookup.first
 
-    def overtaken(digest: bytes, now: float) -> keys._Entry:
-        entry = query(digest, now)
+    def overtaken(statement: str, values: tuple[bytes]) -> tuple[object, ...] | None:
+        row = first(statement, values)
         revoke_key(connection, key.id)
         assert eventually(lambda: ring._memory is not memory)
-        return entry
+        return row
 
-    monkeypatch.setattr(ring, "_query", overtaken)
+    monkeypatch.setattr(ring._lookup, "first", overtaken)
     assert ring.find(key.secret) is not None
 
     assert ring.cached(key.secret) is None

@@ -30,7 +30,7 @@ def tables(database: Database) -> set[str]:
 
 TABLES = {
     *("ledger_events", "idempotency", "imported_row", "api_key", "projection", "schema_version"),
-    *("log_key", "log_checkpoint", "log_cosignature"),
+    *("log_key", "log_checkpoint", "log_cosignature", "web_session"),
 }
 
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
+from typing import NamedTuple
 
 import click
 import uvicorn
@@ -21,6 +22,7 @@ from api.cli.options import ledger_options
 from api.housekeeping import Housekeeping
 from api.keys import ensure_first_key
 from api.metrics import MULTIPROCESS_DIRECTORY
+from api.sessions import offer_link
 from api.settings import LOG_FORMAT, Settings, read_settings
 from api.storage import open_database
 from api.supervisor import ProjectorProcess
@@ -29,6 +31,13 @@ from projections.log import signing_keys
 
 GRACEFUL_SECONDS = 3
 KEEP_ALIVE_SECONDS = 75
+
+
+class FirstKey(NamedTuple):
+    """A key that was just made, and the token of a link that logs in with it."""
+
+    secret: str
+    link: str
 
 
 @click.command()
@@ -58,12 +67,12 @@ def serve(
         if projector:
             stack.enter_context(_projecting(database, settings))
         stack.enter_context(closing(Housekeeping(database, settings)))
-        secret = _first_secret(database, settings)
+        first = _first_key(database, settings)
         try:
             if workers == 1:
-                _serve_here(settings, database, secret)
+                _serve_here(settings, database, first)
             else:
-                _serve_in_workers(settings, database, secret, workers, stack)
+                _serve_in_workers(settings, database, first, workers, stack)
         except SystemExit as ended:
             if ended.code != STARTUP_FAILURE:
                 raise
@@ -87,14 +96,14 @@ def project(**given: object) -> None:
         run_projectors(database, master_key, settings.origin, stop)
 
 
-def _serve_here(settings: Settings, database: Database, secret: str | None) -> None:
+def _serve_here(settings: Settings, database: Database, first: FirstKey | None) -> None:
     app = create_app(settings, database)
     tune_interpreter()
-    _Server(settings, app, database, secret).run()
+    _Server(settings, app, database, first).run()
 
 
 def _serve_in_workers(
-    settings: Settings, database: Database, secret: str | None, workers: int, stack: ExitStack
+    settings: Settings, database: Database, first: FirstKey | None, workers: int, stack: ExitStack
 ) -> None:
     from uvicorn.supervisors import Multiprocess
 
@@ -108,7 +117,7 @@ def _serve_in_workers(
     bound = config.bind_socket()
     bound.listen(config.backlog)  # whoever reads the address below may call before a worker is up
     bound_host, bound_port = bound.getsockname()[:2]
-    _announce(bound_host, bound_port, database, secret)
+    _announce(bound_host, bound_port, database, first)
     Multiprocess(config, sockets=[bound]).run()
 
 
@@ -130,41 +139,44 @@ class _Server(uvicorn.Server):
     """Says where it listens once it does, and ends live feeds before it waits for connections."""
 
     def __init__(
-        self, settings: Settings, app: Application, database: Database, secret: str | None
+        self, settings: Settings, app: Application, database: Database, first: FirstKey | None
     ) -> None:
         super().__init__(_config(settings, app))
         self._app = app
         self._database = database
-        self._secret = secret
+        self._first = first
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
-            _announce(host, port, self._database, self._secret)
+            _announce(host, port, self._database, self._first)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.end_streams()
         await super().shutdown(sockets)
 
 
-def _announce(host: str, port: int, database: Database, secret: str | None) -> None:
+def _announce(host: str, port: int, database: Database, first: FirstKey | None) -> None:
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
     click.echo(f"Booking Ledger answers at {url}")
     click.echo(f"  database  {database.shown}  (schema {database.schema})")
-    if secret is not None:
-        click.echo(f"  admin key {secret}  (shown this once)")
-        click.echo(f"  open      {url}/login?key={secret}")
+    if first is not None:
+        click.echo(f"  admin key {first.secret}  (shown this once)")
+        click.echo(f"  open      {url}/login?link={first.link}  (logs in once, within an hour)")
     sys.stdout.flush()
 
 
-def _first_secret(database: Database, settings: Settings) -> str | None:
-    """The secret to show: that of a key made at the first start, if this is it."""
+def _first_key(database: Database, settings: Settings) -> FirstKey | None:
+    """What to show of the key made at the first start, if this is it."""
     if settings.admin_key is not None:
         return None
     made = ensure_first_key(database)
-    return None if made is None else made.secret
+    if made is None:
+        return None
+    with database.connect() as connection:
+        return FirstKey(made.secret, offer_link(connection, made.id))
 
 
 @contextmanager

@@ -5,9 +5,7 @@ a browser runs only the scripts of static/. Without scripts the pages say the sa
 """
 
 from fastapi import APIRouter
-from starlette.responses import RedirectResponse, Response
 
-from api.gate import COOKIE
 from api.pages import booking, bookings, static_files
 from api.pages.rendering import login_page, problem_page
 
@@ -16,10 +14,3 @@ __all__ = ["login_page", "problem_page", "router"]
 router = APIRouter(include_in_schema=False)
 for module in (static_files, bookings, booking):
     router.include_router(module.router)
-
-
-@router.get("/logout")
-async def logout() -> Response:
-    response = RedirectResponse("/", 303, headers={"Cache-Control": "no-store"})
-    response.delete_cookie(COOKIE, httponly=True, samesite="lax")
-    return response

@@ -19,7 +19,8 @@ HEADERS = {
         "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Cache-Control": "private, no-store",
-    "Referrer-Policy": "no-referrer",
+    # With no-referrer browsers would not say where the log-in form comes from.
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 
@@ -64,9 +65,10 @@ def page(
     return HTMLResponse(text, status, HEADERS)
 
 
-def login_page(*, tried: bool) -> Response:
-    """What a browser without a key gets, whatever it asked for."""
-    return page("login", status=401, tried=tried)
+def login_page(*, tried: str | None, wanted: str) -> Response:
+    """What a browser that is not logged in gets, whatever it asked for. `tried` is the key or
+    link that did not hold, `wanted` where to go on."""
+    return page("login", status=401, tried=tried, wanted=wanted)
 
 
 def problem_page(kind: ProblemType, detail: str, headers: Mapping[str, str]) -> Response:
