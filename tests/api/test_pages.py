@@ -92,6 +92,32 @@ class TestTheList:
 
             assert query.partition("=")[0] in document.visible
 
+    def test_the_form_leads_to_an_address_of_what_was_filled_in(
+        self, service: Service, browser: httpx.Client
+    ) -> None:
+        service.open("a-1", changedBy="anna")
+        service.open("a-2", changedBy="ben")
+        answer = browser.get("/find?id=a-&who=anna&since=&until=%20&status=")
+
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/?id=a-&who=anna")
+        document = page(browser.get(answer.headers["Location"]))
+        assert [text for _, text in booking_links(document)] == ["a-1"]
+        assert browser.get("/?id=a-1").headers["Location"] == "/bookings/a-1"
+
+    def test_the_day_that_a_period_ends_with_belongs_to_it(
+        self, service: Service, browser: httpx.Client
+    ) -> None:
+        service.open("1", occurredAt="2026-01-02T23:59:59Z")
+        for query, fits in (
+            ("since=2026-01-02&until=2026-01-02", True),
+            ("until=2026-01-01", False),
+            ("until=2026-01-02T23:59:59Z", False),
+            ("since=2026-01-03", False),
+        ):
+            assert bool(booking_links(page(browser.get(f"/?{query}")))) == fits, query
+        for query in ("since=yesterday", "until=2026-02-30", "until=20260101T0"):
+            page(browser.get(f"/?{query}"), 422)
+
     def test_without_a_projector_it_says_so(
         self, unprojected: Service, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, Response
 
 from api.answers import rfc3339
 from api.keys import Principal
-from api.pages import colours, static_files
+from api.pages import colours, static_files, times
 from api.pages.navigation import SECTIONS, Section
 from api.problems import ProblemType
 
@@ -47,6 +47,10 @@ _templates.globals["sections"] = SECTIONS
 _templates.filters["time"] = rfc3339
 _templates.filters["address"] = booking_address
 _templates.filters["static"] = static_files.address
+_templates.filters["minute"] = times.minute
+_templates.filters["second"] = times.second
+_templates.filters["ago"] = times.ago
+_templates.filters["span"] = times.span
 _templates.filters["hue"] = colours.hue
 
 

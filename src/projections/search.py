@@ -1,0 +1,173 @@
+"""Find bookings: by the beginning of their id, by what they are, or by a change that they had."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import psycopg
+
+from projections.queries import Filter, history_conditions
+from projections.rows import BookingRow, milliseconds
+
+LAST_CHARACTER = "\U0010ffff"
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is looked for; None asks nothing. `since` is inclusive, `until` exclusive.
+
+    With `changed_by`, `from_status` or `to_status` these bound the change that they describe,
+    else the latest change of the booking.
+    """
+
+    prefix: str | None = None
+    status: str | None = None
+    changed_by: str | None = None
+    from_status: str | None = None
+    to_status: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def of_change(self) -> bool:
+        return (self.changed_by, self.from_status, self.to_status) != (None, None, None)
+
+    @property
+    def change(self) -> Filter:
+        return Filter(
+            status=self.to_status,
+            from_status=self.from_status,
+            changed_by=self.changed_by,
+            since=self.since,
+            until=self.until,
+        )
+
+
+class Found(NamedTuple):
+    """A booking, who changed it last and why, and its place in the list: a time and a tie-breaker.
+
+    The time is that of the change which was looked for, the latest of them; without one, of the
+    booking's latest change.
+    """
+
+    booking: BookingRow
+    changed_by: str | None
+    reason: str | None
+    at: datetime
+    tie_breaker: int | str
+
+
+Place = tuple[datetime, int | str]
+
+_BOOKING = ", ".join(f'booking."{name}"' for name in BookingRow._fields)
+# Only the rows of the page are joined with their latest change.
+_WITH_LATEST = """
+    WITH found AS ({found})
+    SELECT found.*, latest."changedBy", latest.reason
+    FROM found JOIN "BookingStatusHistory" AS latest
+        ON latest."bookingId" = found.id AND latest.version = found.version
+    ORDER BY {order}
+"""
+
+
+def find_bookings(
+    connection: psycopg.Connection, search: Search, size: int, after: Place | None = None
+) -> Sequence[Found]:
+    """One more than the page holds, if there is: by id where its beginning is given, else the
+    newest change first. Each of these walks an index from where the page before ended."""
+    if search.prefix is not None:
+        found, values = _by_id(search, search.prefix, after)
+        order = "id"
+    elif search.of_change:
+        found, values = _by_change(search, after)
+        order = "at DESC, tie DESC"
+    else:
+        found, values = _by_latest(search, after)
+        order = "at DESC, tie DESC"
+    statement = _WITH_LATEST.format(found=f"{found} ORDER BY {order} LIMIT %s", order=order)
+    width = len(BookingRow._fields)
+    rows = connection.execute(statement.encode(), [*values, size + 1])
+    return [
+        Found(BookingRow(*row[:width]), row[width + 2], row[width + 3], row[width], row[width + 1])
+        for row in rows
+    ]
+
+
+def _by_latest(search: Search, after: Place | None) -> tuple[str, list[Any]]:
+    found = f'SELECT {_BOOKING}, "updatedAt" AS at, id AS tie FROM "Booking" AS booking'
+    conditions = _booking_conditions(search)
+    if after is not None:
+        conditions.append(('("updatedAt", id) < (%s, %s)', after))
+    return _where(found, conditions)
+
+
+def _by_id(search: Search, prefix: str, after: Place | None) -> tuple[str, list[Any]]:
+    found = f'SELECT {_BOOKING}, "updatedAt" AS at, id AS tie FROM "Booking" AS booking'
+    conditions: list[tuple[str, Any]] = [("id >= %s", prefix)]
+    end = after_all(prefix)
+    if end is not None:
+        conditions.append(("id < %s", end))
+    if after is not None:
+        conditions.append(("id > %s", after[1]))
+    if not search.of_change:
+        return _where(found, conditions + _booking_conditions(search))
+    some, values = _where(
+        'SELECT FROM "BookingStatusHistory" AS change', history_conditions(search.change, "change")
+    )
+    conditions.append(("status = %s", search.status))
+    statement, given = _where(found, conditions)
+    return f'{statement} AND EXISTS ({some} AND change."bookingId" = booking.id)', [*given, *values]
+
+
+def _by_change(search: Search, after: Place | None) -> tuple[str, list[Any]]:
+    """Changes that fit, but of each booking only the latest of them."""
+    found = f"""
+        SELECT {_BOOKING}, change."createdAt" AS at, change.position AS tie
+        FROM "BookingStatusHistory" AS change
+        JOIN "Booking" AS booking ON booking.id = change."bookingId"
+    """
+    conditions = history_conditions(search.change, "change")
+    conditions.append(("booking.status = %s", search.status))
+    if after is not None:
+        conditions.append(('(change."createdAt", change.position) < (%s, %s)', after))
+    statement, values = _where(found, conditions)
+    later, later_values = _where(
+        'SELECT FROM "BookingStatusHistory" AS later', history_conditions(search.change, "later")
+    )
+    same = 'later."bookingId" = change."bookingId"'
+    newer = '(later."createdAt", later.position) > (change."createdAt", change.position)'
+    statement += f" AND NOT EXISTS ({later} AND {same} AND {newer})"
+    return statement, [*values, *later_values]
+
+
+def _booking_conditions(search: Search) -> list[tuple[str, Any]]:
+    return [
+        ("status = %s", search.status),
+        ('"updatedAt" >= %s', None if search.since is None else milliseconds(search.since)),
+        ('"updatedAt" < %s', None if search.until is None else milliseconds(search.until)),
+    ]
+
+
+def _where(select: str, conditions: Sequence[tuple[str, Any]]) -> tuple[str, list[Any]]:
+    """A statement with the conditions that ask something, and their values."""
+    given = [(condition, value) for condition, value in conditions if value is not None]
+    values: list[Any] = []
+    for _, value in given:
+        values += value if isinstance(value, tuple) else [value]
+    where = " AND ".join(condition for condition, _ in given)
+    return (f"{select} WHERE {where}" if where else select), values
+
+
+def after_all(prefix: str) -> str | None:
+    """The first text, in the order of code points, that comes after all with this beginning.
+
+    None where there is none.
+    """
+    kept = prefix.rstrip(LAST_CHARACTER)
+    if not kept:
+        return None
+    successor = ord(kept[-1]) + 1
+    if 0xD800 <= successor <= 0xDFFF:  # no characters, but halves of such
+        successor = 0xE000
+    return kept[:-1] + chr(successor)
