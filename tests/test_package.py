@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DATA = {".sql", ".html", ".css", ".svg", ".toml", ".csv", ".mako", ".md"}
+DATA = {".sql", ".html", ".css", ".js", ".svg", ".toml", ".csv", ".mako", ".md"}
 
 READ_RESOURCES = """
 from importlib.resources import files

@@ -1,32 +1,128 @@
-"""One booking and what happened to it."""
+"""One booking: what happened to it, as it is and as it was."""
 
-from fastapi import APIRouter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import orjson
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
+from starlette.routing import Route
 
-from api.answers import booking_of
+from api.answers import booking_of, event_document
 from api.gate import ReaderRole
 from api.pages.navigation import BOOKINGS
 from api.pages.rendering import page
 from api.requests import BookingPath, TheDoor, TheWorkflow
+from api.store import Store
 from ledger.errors import BookingNotFound
-from projections.rows import history_row
+from projections.feed import head
+from projections.log import checkpoint_table
+from projections.reader import History
+from projections.rows import HistoryRow, history_row
 
 router = APIRouter(include_in_schema=False)
+
+EVIDENCE = "/api/bookings/{booking_id}/evidence"
+SAME_TIME = timedelta(seconds=1)
+
+AtVersion = Annotated[
+    int | None, Query(alias="version", ge=1, le=2**31 - 1, description="As it was at this version")
+]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the history, and what can be said about it beside the others."""
+
+    row: HistoryRow
+    stayed: timedelta | None
+    """How long the status lasted; None where it still does."""
+    metadata: list[tuple[str, str, bool]]
+    """Names and values, and whether the value needs lines of its own."""
+    raw: str
+    erased: bool
+
+    @property
+    def recorded_apart(self) -> bool:
+        """Whether it was recorded at another time than it occurred."""
+        return abs(self.row.recordedAt - self.row.createdAt) >= SAME_TIME
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Where the ledger and its log are; without a log, `signed` is None."""
+
+    head: int
+    signed: int | None
 
 
 @router.get("/bookings/{booking_id}")
 async def booking(
-    booking_id: BookingPath, key: ReaderRole, door: TheDoor, workflow: TheWorkflow
+    request: Request,
+    booking_id: BookingPath,
+    key: ReaderRole,
+    door: TheDoor,
+    workflow: TheWorkflow,
+    version: AtVersion = None,
 ) -> Response:
-    """A booking and what happened to it."""
+    """A booking and what happened to it, up to a version where one is given."""
+    # Before the history: what comes in between is then told by the live feed again, not missed.
+    ledger = await run_sync(_look, request.app.state.store)
     history = await door.history(booking_id)
-    if not history:
+    if not history or (version or 1) > len(history):
         raise BookingNotFound(booking_id=booking_id)
+    shown = history[:version]
+    now = datetime.now(UTC).replace(tzinfo=None)
     return page(
         "booking",
         section=BOOKINGS,
         key=key,
-        booking=booking_of(history),
-        history=[history_row(positioned) for positioned in history],
+        booking=booking_of(shown),
+        entries=_entries(history, len(shown)),
+        latest=len(history),
+        ledger=ledger,
+        now=now,
+        evidence=_has_evidence(request),
         workflow=workflow,
     )
+
+
+def _look(store: Store) -> Ledger:
+    with store.connection() as connection:
+        newest = checkpoint_table.newest(connection)
+        return Ledger(head(connection), None if newest is None else newest.size)
+
+
+def _entries(history: History, shown: int) -> list[Entry]:
+    rows = [history_row(one) for one in history]
+    ends = [*(row.createdAt for row in rows[1:]), None]
+    return [
+        Entry(
+            row=row,
+            stayed=None if end is None else end - row.createdAt,
+            metadata=_readable(row.metadata),
+            raw=orjson.dumps(
+                orjson.loads(orjson.dumps(event_document(one))), option=orjson.OPT_INDENT_2
+            ).decode(),
+            erased=False,
+        )
+        for one, row, end in list(zip(history, rows, ends, strict=True))[:shown]
+    ]
+
+
+def _readable(metadata: str | None) -> list[tuple[str, str, bool]]:
+    found: dict[str, Any] = {} if metadata is None else orjson.loads(metadata)
+    return [(name, *_value(value)) for name, value in found.items()]
+
+
+def _value(value: object) -> tuple[str, bool]:
+    if isinstance(value, str):
+        return value, "\n" in value
+    nested = isinstance(value, dict | list)
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode(), nested
+
+
+def _has_evidence(request: Request) -> bool:
+    return any(isinstance(one, Route) and one.path == EVIDENCE for one in request.app.routes)

@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from api.cursors import decode_cursor, encode_cursor
 from api.gate import ReaderRole
 from api.models import BookingId, ChangedBy, Status, Time
-from api.pages.booking import booking
+from api.pages.booking import AtVersion, booking
 from api.pages.navigation import BOOKINGS
 from api.pages.rendering import DOT_SEGMENTS, booking_address, page
 from api.requests import TheDoor, TheWorkflow
@@ -145,15 +145,17 @@ async def find(request: Request) -> Response:
 
 @router.get("/open")
 async def open_by_id(
+    request: Request,
     key: ReaderRole,
     door: TheDoor,
     workflow: TheWorkflow,
     id: str = "",  # noqa: A002
+    version: AtVersion = None,
 ) -> Response:
     """The page of a booking whose id a path may not be able to have."""
     booking_id = id.strip()
     if booking_id in DOT_SEGMENTS:
-        return await booking(booking_id, key, door, workflow)
+        return await booking(request, booking_id, key, door, workflow, version)
     return RedirectResponse(booking_address(booking_id) if booking_id else "/", 303)
 
 
