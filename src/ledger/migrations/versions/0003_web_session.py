@@ -2,7 +2,7 @@
 
 from ledger.migrations import run_sql
 
-revision = "0005"
+revision = "0003"
 down_revision = "0002"
 
 
