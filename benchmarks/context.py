@@ -109,8 +109,8 @@ def settle(database: Database, head: int | None = None) -> None:
     with database.connect() as connection:
         while time.monotonic() < deadline:
             row = connection.execute(
-                "SELECT position, (SELECT coalesce(max(notification_id), 0) FROM ledger_events)"
-                " FROM projection"
+                "SELECT min(position), (SELECT coalesce(max(notification_id), 0)"
+                " FROM ledger_events) FROM projection"
             ).fetchone()
             if row is not None and row[0] >= (row[1] if head is None else head):
                 return

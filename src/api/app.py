@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import openapi as openapi_document
 from api import problems
+from api.admission import Admission
 from api.body_limit import BodyLimit
 from api.calls import Calls
 from api.door import Door, Mailbox
@@ -117,7 +118,7 @@ def create_app(settings: Settings, database: Database) -> Application:
     app.add_middleware(BodyLimit)
     express = Express(app, lambda: app.state.calls)
     gate = Gate(express, key_ring, _verifier(settings), sessions)
-    return Application(Counting(gate, metrics), app.state)
+    return Application(Counting(Admission(gate), metrics), app.state)
 
 
 def app_from_environment() -> Application:

@@ -1,8 +1,9 @@
 """Take what has queued: one thread that serves many callers at a time."""
 
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
 from ledger.errors import Busy
@@ -16,13 +17,17 @@ class Sized(Protocol):
 
 ItemT = TypeVar("ItemT", bound=Sized)
 
+WAITING_SECONDS_MAX = 2.0
+"""Whoever asks while the oldest has waited this long is told to come back."""
+
 
 class Batcher(Generic[ItemT]):
     """Hands what has queued since the last batch to `serve`, on a thread of its own.
 
     A lone caller waits for nobody; under load the batches grow by themselves. `serve` must
-    not raise. `batch_size_max` ends a batch (its last item may pass it), `queue_size_max`
-    bounds what waits.
+    not raise. `batch_size_max` ends a batch (its last item may pass it). What waits is bounded
+    twice: `queue_size_max` by its number, so that memory is, and `waiting_seconds_max` by its
+    age, so that an answer comes while somebody still wants it, however slow a batch is.
     """
 
     def __init__(
@@ -32,15 +37,17 @@ class Batcher(Generic[ItemT]):
         *,
         batch_size_max: int,
         queue_size_max: int,
+        waiting_seconds_max: float = WAITING_SECONDS_MAX,
     ) -> None:
         self._name = name
         self._serve = serve
         self._batch_size_max = batch_size_max
         self._queue_size_max = queue_size_max
-        self._queue: SimpleQueue[ItemT | None] = SimpleQueue()
+        self._waiting_seconds_max = waiting_seconds_max
+        self._waiting: deque[tuple[float, ItemT]] = deque()
         self._queued = 0
         self._closed = False
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -49,34 +56,40 @@ class Batcher(Generic[ItemT]):
         return self._queued
 
     def put(self, item: ItemT) -> None:
-        """Raises Busy at once when the queue is full or closed."""
-        with self._lock:
-            if self._closed or self._queued >= self._queue_size_max:
+        """Raises Busy at once when the queue is full, too slow, or closed."""
+        now = time.monotonic()
+        with self._changed:
+            if self._closed or self._queued >= self._queue_size_max or self._is_late(now):
                 raise Busy(f"Too much is waiting for the {self._name}; try again shortly.")
             self._queued += item.size
-            self._queue.put(item)
+            self._waiting.append((now, item))
+            if len(self._waiting) == 1:
+                self._changed.notify()
 
     def close(self) -> None:
         """Serve what was put, then stop."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._queue.put(None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
         self._thread.join()
 
+    def _is_late(self, now: float) -> bool:
+        return bool(self._waiting) and now - self._waiting[0][0] > self._waiting_seconds_max
+
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            batch, size = [first], first.size
-            while size < self._batch_size_max:
-                try:
-                    item = self._queue.get_nowait()
-                except Empty:
-                    break
-                if item is None:
-                    self._queue.put(None)  # closing: this batch first, then the end
-                    break
+        while batch := self._take():
+            self._serve(batch)
+
+    def _take(self) -> list[ItemT]:
+        """The next batch; none only when closed and all was served."""
+        batch: list[ItemT] = []
+        size = 0
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._changed.wait()
+            while self._waiting and size < self._batch_size_max:
+                _, item = self._waiting.popleft()
                 batch.append(item)
                 size += item.size
-            with self._lock:
-                self._queued -= size
-            self._serve(batch)
+            self._queued -= size
+        return batch

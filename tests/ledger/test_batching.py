@@ -1,0 +1,96 @@
+"""What waits is served in order, and bounded by its number and its age."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from ledger.batching import Batcher
+from ledger.errors import Busy
+
+
+@dataclass(frozen=True)
+class Item:
+    name: str
+    size: int = 1
+
+
+class Held:
+    """Serves when it is let go, and remembers what."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.is_serving = threading.Event()
+        self.batches: list[list[str]] = []
+
+    def serve(self, batch: list[Item]) -> None:
+        self.batches.append([item.name for item in batch])
+        self.is_serving.set()
+        assert self.go.wait(20)
+
+
+@contextmanager
+def busy(**bounds: float) -> Iterator[tuple[Batcher[Item], Held]]:
+    """A batcher that serves its first item and does not come back before `go`."""
+    held = Held()
+    options = {"batch_size_max": 3, "queue_size_max": 100, **bounds}
+    batcher = Batcher("writer", held.serve, **options)  # type: ignore[arg-type]  # ints are ints
+    try:
+        batcher.put(Item("first"))
+        assert held.is_serving.wait(20)
+        yield batcher, held
+    finally:
+        held.go.set()
+        batcher.close()
+
+
+def test_what_waits_is_served_in_order_in_batches_of_a_size() -> None:
+    with busy() as (batcher, held):
+        for name, size in (("a", 2), ("b", 2), ("c", 1), ("d", 1), ("e", 1), ("f", 1)):
+            batcher.put(Item(name, size))
+        assert batcher.queued == 8
+
+    assert held.batches == [["first"], ["a", "b"], ["c", "d", "e"], ["f"]]
+    assert batcher.queued == 0
+
+
+def test_it_is_full_by_number_until_a_batch_is_taken() -> None:
+    with busy(queue_size_max=2) as (batcher, held):
+        batcher.put(Item("a", 2))
+        with pytest.raises(Busy):
+            batcher.put(Item("b"))
+
+    assert held.batches == [["first"], ["a"]]
+
+
+def test_nobody_is_let_in_behind_one_who_has_waited_too_long() -> None:
+    with busy(waiting_seconds_max=0.05) as (batcher, held):
+        batcher.put(Item("a"))
+        threading.Event().wait(0.1)
+        with pytest.raises(Busy, match="try again"):
+            batcher.put(Item("b"))
+
+    assert held.batches == [["first"], ["a"]]
+
+
+def test_it_takes_more_when_those_who_waited_are_served() -> None:
+    with busy(waiting_seconds_max=0.05) as (batcher, held):
+        batcher.put(Item("a"))
+        threading.Event().wait(0.1)
+        held.is_serving.clear()
+        held.go.set()
+        assert held.is_serving.wait(20)
+        batcher.put(Item("b"))
+
+    assert held.batches == [["first"], ["a"], ["b"]]
+
+
+def test_closed_it_has_served_all_and_takes_no_more() -> None:
+    with busy() as (batcher, held):
+        batcher.put(Item("a"))
+
+    with pytest.raises(Busy):
+        batcher.put(Item("b"))
+    assert held.batches == [["first"], ["a"]]
