@@ -10,8 +10,8 @@ from api.gate import OPEN_PATHS
 from api.problems import address, problem_of
 from ledger.errors import Busy
 
-REQUESTS_MAX = 1_000
-"""A quarter of a second's work of one core, and some tens of megabytes."""
+REQUESTS_MAX = 400
+"""A tenth of a second of what one core can record."""
 
 
 class Admission:
