@@ -33,7 +33,18 @@ from api.oidc import TokenVerifier
 from api.pages import router as pages
 from api.problem_pages import router as problem_pages
 from api.remembered import Remembered
-from api.routes import analytics, bookings, changes, events, export, health, keys, lists, log
+from api.routes import (
+    analytics,
+    bookings,
+    changes,
+    events,
+    evidence,
+    export,
+    health,
+    keys,
+    lists,
+    log,
+)
 from api.sessions import Sessions
 from api.settings import Settings, read_settings
 from api.store import Store
@@ -109,7 +120,18 @@ def create_app(settings: Settings, database: Database) -> Application:
     app.state.store = store
     app.state.metrics = metrics
     app.state.remembered = Remembered()
-    for module in (bookings, changes, lists, analytics, export, events, log, keys, health):
+    for module in (
+        bookings,
+        evidence,
+        changes,
+        lists,
+        analytics,
+        export,
+        events,
+        log,
+        keys,
+        health,
+    ):
         app.include_router(module.router)
     app.include_router(problem_pages)
     app.include_router(pages)

@@ -1,10 +1,13 @@
 """Schemathesis over the contract: whatever it makes up gets a documented answer, and no 5xx."""
 
 import re
+from collections.abc import Iterator
 
+import pytest
 import schemathesis
 from ledger_service import ADMIN_KEY, Service
-from log_scenes import log_all
+from log_scenes import logging_on
+from scenes import eventually
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
@@ -40,10 +43,18 @@ def refused_only_for_what_a_schema_cannot_say(
         assert UNSAYABLE.search(response.text), f"it is valid, but: {response.text}"
 
 
-def test_every_answer_is_in_the_contract(service: Service) -> None:
+@pytest.fixture
+def logged(service: Service) -> Iterator[Service]:
+    """With a projector of the log, so that evidence of what is recorded can be had."""
+    with logging_on(service.database):
+        yield service
+
+
+def test_every_answer_is_in_the_contract(logged: Service) -> None:
+    service = logged
     service.open("4711")
     service.change("4711", "confirmed")
-    log_all(service.database)
+    eventually(lambda: service.client.get("/log/checkpoint").status_code == 200, "a checkpoint")
     schema = schemathesis.openapi.from_url(
         f"{service.url}/openapi.json",
         headers={"Authorization": f"Bearer {ADMIN_KEY}"},
@@ -66,7 +77,7 @@ def test_every_answer_is_in_the_contract(service: Service) -> None:
                         failures.append(f"{check.name}: {check.failure_info.failure}\n{sample}")
 
     assert not failures, "\n\n".join(failures)
-    assert len(called) == 25, called
+    assert len(called) == 26, called
     assert min(called.values()) >= 3, called
     assert schema.validate() is None
 

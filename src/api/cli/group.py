@@ -31,6 +31,8 @@ class LazyGroup(click.Group):
         "verify": ("verify:verify", "Audit events, log and read model for alterations."),
         "checkpoint": ("log:checkpoint", "Write the newest signed checkpoint of the log."),
         "log": ("log:log", "Keys and proofs of the transparency log."),
+        "evidence": ("evidence:evidence", "Write a file that proves a booking's history."),
+        "verify-evidence": ("evidence:verify_evidence", "Check such a file, offline."),
         "rebuild": ("database:rebuild", "Derive the read model anew from the events."),
         "keys": ("keys:keys", "Make, list and revoke access keys."),
     }

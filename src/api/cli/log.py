@@ -1,7 +1,5 @@
 """`log` and `checkpoint`: what an auditor takes away from the transparency log."""
 
-import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,20 +8,14 @@ import click
 import psycopg
 
 from api.cli.existing import existing_ledger
-from api.cli.options import json_option, ledger_options
-from api.cli.output import print_json
+from api.cli.options import json_option, ledger_options, out_option
+from api.cli.output import print_json, write_text
 from api.settings import read_settings
 from api.storage import open_database
 from projections.log import signing_keys
 from projections.log.notes import encode_base64
 from projections.log.projector import catch_up_log
 from projections.log.reading import newest_checkpoint, prove_consistency, prove_inclusion
-
-OUT = click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write, whole or not at all; standard output without it.",
-)
 
 
 @click.group()
@@ -32,7 +24,7 @@ def log() -> None:
 
 
 @log.command()
-@OUT
+@out_option
 @click.option("--witness", metavar="URL", help="A C2SP witness that is to cosign it.")
 @click.option("--witness-key", metavar="VKEY", help="Verifier key of the witness.")
 @ledger_options
@@ -57,7 +49,7 @@ def checkpoint(
                 from projections.log.notes import parse_vkey
 
                 kept = Witness(witness, parse_vkey(witness_key)).cosign(connection)
-    _write(kept.note, out)
+    write_text(kept.note, out)
 
 
 @log.command()
@@ -75,13 +67,13 @@ def vkey(all_: bool, **given: object) -> None:
 @log.command()
 @click.argument("position", type=click.IntRange(min=1))
 @click.option("--size", type=click.IntRange(min=1), help="Of this checkpoint, not the newest.")
-@OUT
+@out_option
 @ledger_options
 def proof(position: int, size: int | None, out: Path | None, **given: object) -> None:
     """Prove that the event at POSITION is in the log (C2SP tlog-proof)."""
     with _reading(given) as connection:
         text = str(prove_inclusion(connection, position, size))
-    _write(text, out)
+    write_text(text, out)
 
 
 @log.command()
@@ -119,18 +111,3 @@ def rotate_key(**given: object) -> None:
 def _reading(given: dict[str, object]) -> Iterator[psycopg.Connection]:
     with existing_ledger(read_settings(**given)) as database, database.connect() as connection:
         yield connection
-
-
-def _write(text: str, out: Path | None) -> None:
-    if out is None:
-        click.echo(text, nl=False)
-        return
-    beside = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(out)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -1,8 +1,11 @@
 """What commands print: JSON for programs, text for people, progress for whoever waits."""
 
+import os
 import re
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -53,3 +56,19 @@ def progress_bar(title: str, unit: str) -> Iterator[Progress]:
             bar.update(done - bar.n)
 
         yield show
+
+
+def write_text(text: str, out: Path | None) -> None:
+    """Into a file, whole or not at all; without one to standard output."""
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    beside = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
+    try:
+        with beside.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(out)
+    finally:
+        beside.unlink(missing_ok=True)

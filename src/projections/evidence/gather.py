@@ -1,0 +1,70 @@
+"""Collect what proves the history of a booking."""
+
+import base64
+import time
+from typing import Any
+
+import psycopg
+
+from ledger.errors import BookingNotFound
+from ledger.record import entry
+from projections.evidence.verify_evidence import FORMAT
+from projections.feed import EVENTS_OF
+from projections.log import checkpoint_table, signing_keys
+from projections.log.reading import LogBehind, newest_checkpoint, prove_inclusion
+
+SIGNED_SECONDS_MAX = 5.0
+_ASK_SECONDS = 0.05
+
+
+def gather_evidence(connection: psycopg.Connection, booking_id: str) -> dict[str, Any]:
+    """The events of a booking, each with its proof against one checkpoint that covers them all.
+
+    Waits for that checkpoint. Raises BookingNotFound, NotInLog where there is no log at all, or
+    LogBehind where no checkpoint covers the newest event in time.
+    """
+    rows = connection.execute(EVENTS_OF, ([booking_id],), binary=True).fetchall()
+    if not rows:
+        raise BookingNotFound(booking_id=booking_id)
+    size = _signed_size(connection, rows[-1][0])
+    proofs = [prove_inclusion(connection, row[0], size) for row in rows]
+    checkpoint = proofs[0].checkpoint
+    signers = checkpoint.verify(signing_keys.verifiers(connection))
+    return {
+        "format": FORMAT,
+        "booking": booking_id,
+        "checkpoint": str(checkpoint.note),
+        "vkey": signers[0].vkey,
+        "events": [
+            {"index": proof.index, "hashes": [_text(one) for one in proof.hashes], **_entry(row)}
+            for proof, row in zip(proofs, rows, strict=True)
+        ],
+    }
+
+
+def _signed_size(connection: psycopg.Connection, position: int) -> int:
+    deadline = time.monotonic() + SIGNED_SECONDS_MAX
+    while True:
+        newest = checkpoint_table.newest(connection)
+        if newest is not None and newest.size >= position:
+            return newest.size
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_ASK_SECONDS)
+    size = newest_checkpoint(connection).size
+    raise LogBehind(
+        f"No checkpoint covers the event at position {position} yet; the newest is of "
+        f"{size} events. Try again shortly."
+    )
+
+
+def _entry(row: tuple[Any, ...]) -> dict[str, str]:
+    """The entry, and the data where they are too long to stand in it."""
+    made, state = entry(*row), row[4]
+    if made.endswith(state + b"}"):
+        return {"entry": _text(made)}
+    return {"entry": _text(made), "data": _text(state)}
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()
