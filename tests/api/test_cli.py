@@ -53,7 +53,9 @@ class TestHelp:
         for name in COMMANDS:
             assert f"  {name} " in result.output
 
-    @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("keys", "log")])
+    @pytest.mark.parametrize(
+        "name", [name for name in COMMANDS if name not in ("keys", "log", "verify-evidence")]
+    )
     def test_every_command_has_help_and_the_common_options(self, name: str) -> None:
         result = run(name, "--help")
         assert result.exit_code == 0, result.output
@@ -76,7 +78,7 @@ class TestHelp:
     def test_no_command_alters_or_deletes(self) -> None:
         assert [
             *("serve", "project", "migrate", "import", "export", "history", "replay"),
-            *("verify", "checkpoint", "log", "rebuild", "keys"),
+            *("verify", "checkpoint", "log", "evidence", "verify-evidence", "rebuild", "keys"),
         ] == COMMANDS
 
 

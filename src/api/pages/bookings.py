@@ -34,7 +34,8 @@ def _read_time(text: str) -> datetime:
     return _time.validate_python(f"{text}T00:00:00Z" if len(text) == DATE_LENGTH else text)
 
 
-def _is_time(text: str) -> str:
+def is_time(text: str) -> str:
+    """The text, if it is a day or a time."""
     _read_time(text)
     return text
 
@@ -44,7 +45,7 @@ def _stripped(text: object) -> object:
 
 
 Id = Annotated[Annotated[BookingId, BeforeValidator(_stripped)] | None, Query()]
-When = Annotated[Annotated[str, AfterValidator(_is_time)] | None, Query(max_length=40)]
+When = Annotated[Annotated[str, AfterValidator(is_time)] | None, Query(max_length=40)]
 
 
 @dataclass(frozen=True)

@@ -10,5 +10,7 @@ class Section(NamedTuple):
 
 BOOKINGS = Section("Bookings", "/")
 
-SECTIONS = (BOOKINGS,)
+FLOW = Section("Flow", "/flow")
+
+SECTIONS = (BOOKINGS, FLOW)
 """In the order of the navigation. A page is added here together with its route."""
