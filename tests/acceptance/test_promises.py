@@ -447,7 +447,7 @@ EVENTS_DIGEST = """
 """
 COMMANDS = {
     *("serve", "project", "migrate", "import", "export", "history", "replay"),
-    *("verify", "checkpoint", "log", "rebuild", "keys"),
+    *("verify", "checkpoint", "log", "evidence", "verify-evidence", "rebuild", "keys"),
 }
 
 
