@@ -6,8 +6,11 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from ledger.database import Database
+from ledger.master_key import MasterKey
 from ledger.schema import migrate
 from projections.runner import ensure
+
+MASTER_KEY = MasterKey(bytes(32))
 
 
 class Databases:
@@ -30,7 +33,7 @@ class Databases:
 
     def ledger(self) -> Database:
         """A new database with an empty ledger."""
-        database = Database(self.create())
+        database = Database(self.create(), master_key=MASTER_KEY)
         migrate(database)
         ensure(database)
         return database

@@ -37,7 +37,7 @@ def import_rows(database: Database, workflow: Workflow, rows: Iterable[Row]) -> 
             tempfile.TemporaryDirectory() as directory,
             RejectsFile(Path(directory, "rejects.csv")) as rejects,
         ):
-            run = ImportRun(writer, RowReader("benchmark"), rejects)
+            run = ImportRun(writer, RowReader("benchmark", bytes(32)), rejects)
             run.run(records, StopRequest(), lambda _: None)
     finally:
         sys.setswitchinterval(before)

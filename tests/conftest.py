@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from tests.support.master_key import MASTER_KEY, MASTER_KEY_TEXT
 
 from api.embedded import embedded_postgres
 from ledger.database import Database
@@ -25,6 +26,7 @@ def _scrubbed_environment() -> None:
     for name in list(os.environ):
         if name.startswith("LEDGER_") and not name.startswith("LEDGER_TEST_"):
             del os.environ[name]
+    os.environ["LEDGER_MASTER_KEY"] = MASTER_KEY_TEXT
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +49,7 @@ def template(server_url: str) -> Iterator[str]:
     name = f"ledger_template_{os.getpid()}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        database = Database(make_conninfo(server_url, dbname=name))
+        database = Database(make_conninfo(server_url, dbname=name), master_key=MASTER_KEY)
         migrate(database)
         ensure(database)
         yield name
@@ -64,7 +66,7 @@ def database(server_url: str, template: str) -> Iterator[Database]:
                 sql.Identifier(name), sql.Identifier(template)
             )
         )
-        yield Database(make_conninfo(server_url, dbname=name))
+        yield Database(make_conninfo(server_url, dbname=name), master_key=MASTER_KEY)
         _drop(connection, name)
 
 
@@ -74,7 +76,7 @@ def empty_database(server_url: str) -> Iterator[Database]:
     name = f"ledger_empty_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        yield Database(make_conninfo(server_url, dbname=name))
+        yield Database(make_conninfo(server_url, dbname=name), master_key=MASTER_KEY)
         _drop(connection, name)
 
 

@@ -26,7 +26,8 @@ UPSERT_BOOKING = """
 """
 INSERT_HISTORY = """
     INSERT INTO "BookingStatusHistory" VALUES (:history_id, :id, :from_status, :status,
-        :changed_by, :reason, NULL, :at, :version, :position, :at, 'api-key', 'benchmark', NULL)
+        :changed_by, :reason, NULL, :at, :version, :position, :at, 'api-key', 'benchmark', NULL,
+        false)
 """
 
 

@@ -8,6 +8,7 @@ copies of it.
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -82,7 +83,7 @@ def _flights_file(python: Path) -> Path:
 def _import(context: Context, small: Database, large: Database, seen: Seen) -> None:
     size = context.size
     for number in context.rounds(f"{SUBJECT} import"):
-        copy = Database(context.databases.create(template=small.url))
+        copy = replace(small, url=context.databases.create(template=small.url))
         rates = []
         for database in (copy, large):
             first = FRESH + number * size.growth_import_rows

@@ -30,7 +30,7 @@ UPSERT_BOOKING = """
 INSERT_HISTORY = """
     INSERT INTO "BookingStatusHistory" VALUES (%(history_id)s, %(id)s, %(from_status)s,
         %(status)s, %(changed_by)s, %(reason)s, NULL, %(at)s, %(version)s, %(position)s,
-        %(at)s, 'api-key', 'benchmark', NULL)
+        %(at)s, 'api-key', 'benchmark', NULL, false)
 """
 
 

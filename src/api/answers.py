@@ -86,6 +86,7 @@ def history_entry(row: HistoryRow) -> dict[str, Any]:
         "actor": row.actor,
         "source": row.source,
         "claimedFromStatus": row.claimedFromStatus,
+        "erased": row.erased,
     }
 
 

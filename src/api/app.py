@@ -91,12 +91,13 @@ def create_app(settings: Settings, database: Database) -> Application:
     key_ring = KeyRing(database, admin_key)
     sessions = Sessions(database, key_ring, admin_key)
     metrics = Metrics(writer)
+    request_key = database.require_master_key().derive(b"idempotency")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
         app.state.door = Door(writer, reader, Mailbox(loop))
-        app.state.calls = Calls(app.state.door, workflow)
+        app.state.calls = Calls(app.state.door, workflow, request_key)
         app.state.tail = Tail(database, store, loop)
         yield
         app.state.tail.close()
@@ -148,7 +149,8 @@ def app_from_environment() -> Application:
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     settings = read_settings()
     assert settings.database_url is not None
-    app = create_app(settings, Database(settings.database_url, settings.schema_name))
+    master_key = settings.load_master_key()
+    app = create_app(settings, Database(settings.database_url, settings.schema_name, master_key))
     tune_interpreter()
     return app
 

@@ -3,7 +3,7 @@
 The routes and the express lane both call these, so there is one meaning and two ways in.
 """
 
-import hashlib
+import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,13 +46,15 @@ class Caller:
 
 
 class Calls:
-    def __init__(self, door: Door, workflow: Workflow) -> None:
+    def __init__(self, door: Door, workflow: Workflow, request_key: bytes) -> None:
+        """`request_key` is what requests are hashed with, which may hold personal data."""
         self._door = door
+        self._request_key = request_key
         self._workflow = workflow
 
     async def open(self, body: OpenBody, caller: Caller) -> Response:
         command = OpenBooking(body.id or str(uuid7()), self._change(body, caller.principal))
-        same = _idempotency(caller, "POST", OPEN, body)
+        same = self._idempotency(caller, "POST", OPEN, body)
         outcome: Outcome = await self._door.record_one(command, same)
         return JsonResponse(
             outcome_document(outcome, self._workflow),
@@ -69,7 +71,7 @@ class Calls:
     ) -> Response:
         command = ChangeStatus(booking_id, self._change(body, caller.principal), if_match)
         versions = None if if_match is None else sorted(if_match)
-        same = _idempotency(caller, "PATCH", f"{OPEN}/{booking_id}", body, versions)
+        same = self._idempotency(caller, "PATCH", f"{OPEN}/{booking_id}", body, versions)
         outcome: Outcome = await self._door.record_one(command, same)
         document = outcome_document(outcome, self._workflow)
         document["changed"] = outcome.kind == "changed"
@@ -83,7 +85,9 @@ class Calls:
         commands = [
             RecordStatus(one.bookingId, self._change(one, principal)) for one in body.changes
         ]
-        answers = await self._door.record(commands, _idempotency(caller, "POST", CHANGES, body))
+        answers = await self._door.record(
+            commands, self._idempotency(caller, "POST", CHANGES, body)
+        )
         results = [
             self._result(command.booking_id, answer)
             for command, answer in zip(commands, answers, strict=True)
@@ -142,6 +146,22 @@ class Calls:
             source=principal.source,
         )
 
+    def _idempotency(
+        self,
+        caller: Caller,
+        method: str,
+        path: str,
+        body: Body,
+        versions: Sequence[int] | None = None,
+    ) -> Idempotency | None:
+        """What makes this request the same as another: method, path, body, versions expected."""
+        if caller.idempotency_key is None:
+            return None
+        same = [method, path, body.model_dump(mode="json"), versions]
+        content = orjson.dumps(same, option=orjson.OPT_SORT_KEYS)
+        digest = hmac.digest(self._request_key, content, "sha256")
+        return Idempotency(caller.principal.scope, caller.idempotency_key, digest)
+
     def _result(self, booking_id: str, answer: Answer) -> dict[str, Any]:
         if isinstance(answer, Refusal):
             problem = problem_of(answer).document(f"{OPEN}/{quote(booking_id, safe='')}")
@@ -163,14 +183,3 @@ def _who(changed_by: str | None, principal: Principal) -> tuple[str | None, Acto
             message=f"is {principal.subject!r}, the subject of the token; leave it out",
         )
     return principal.subject, "user"
-
-
-def _idempotency(
-    caller: Caller, method: str, path: str, body: Body, versions: Sequence[int] | None = None
-) -> Idempotency | None:
-    """What makes this request the same as another: method, path, body and versions expected."""
-    if caller.idempotency_key is None:
-        return None
-    same = [method, path, body.model_dump(mode="json"), versions]
-    digest = hashlib.sha256(orjson.dumps(same, option=orjson.OPT_SORT_KEYS)).digest()
-    return Idempotency(caller.principal.scope, caller.idempotency_key, digest)

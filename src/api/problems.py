@@ -28,6 +28,8 @@ from ledger.errors import (
     UnknownStatus,
     VersionMismatch,
 )
+from ledger.master_key import MasterKeyError
+from ledger.sealing import SealBroken
 from projections.exports.parquet import ExtraMissing
 from projections.log.reading import LogBehind, NotInLog
 from projections.queries import ProjectionBehind
@@ -122,6 +124,15 @@ BY_ERROR: Mapping[type[LedgerError], ProblemType] = {
         "log-behind", 503, "Log being made anew",
         "Tiles that were lost are being derived from the events again; try again shortly. "
         "Checkpoints are answered meanwhile.",
+    ),
+    SealBroken: ProblemType(
+        "seal-broken", 500, "Event was altered",
+        "What is sealed in a stored event is not as it was sealed. Somebody altered the database: "
+        "run `booking-ledger verify`.",
+    ),
+    MasterKeyError: ProblemType(
+        "master-key", 500, "Master key does not fit",
+        "The master key of the service does not open what is stored.",
     ),
     ExtraMissing: ProblemType(
         "extra-missing", 501, "Format not installed",

@@ -25,12 +25,9 @@ def main() -> int:
     settings = read_settings()
     assert settings.database_url is not None
     try:
-        run_projectors(
-            Database(settings.database_url, settings.schema_name),
-            settings.load_master_key(),
-            settings.origin,
-            stop,
-        )
+        master_key = settings.load_master_key()
+        database = Database(settings.database_url, settings.schema_name, master_key)
+        run_projectors(database, master_key, settings.origin, stop)
     except MasterKeyError as error:
         logging.error("%s", error)  # noqa: TRY400
         return 1

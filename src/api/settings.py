@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ledger.database import SCHEMA_NAME
 from ledger.errors import LedgerError
-from ledger.master_key import MasterKey, load_or_create, parse_master_key
+from ledger.master_key import FILE_NAME, MasterKey, load_or_create, parse_master_key
 from ledger.workflow import DEFAULT, Workflow, read_workflow
 
 ENVIRONMENT_PREFIX = "LEDGER_"
@@ -95,6 +95,15 @@ class Settings(BaseSettings):
 
     def read_workflow(self) -> Workflow:
         return DEFAULT if self.workflow is None else read_workflow(self.workflow)
+
+    def find_master_key(self) -> MasterKey | None:
+        """The key that is set, else that of the file; None where there is neither.
+
+        Raises MasterKeyError.
+        """
+        if self.master_key is None and not (self.data_dir / FILE_NAME).exists():
+            return None
+        return self.load_master_key()
 
     def load_master_key(self) -> MasterKey:
         """The key that is set, else that of the file, which is made where it is missing.

@@ -10,6 +10,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ledger.database import Database
 from ledger.errors import StoreUnavailable
+from ledger.transcoder import event_mapper
 
 POOL_SIZE_MAX = 8
 WAIT_SECONDS = 10.0
@@ -18,6 +19,7 @@ STATEMENT_TIMEOUT = "30s"
 
 class Store:
     def __init__(self, database: Database) -> None:
+        self.mapper = event_mapper(database)
         self._pool = ConnectionPool(
             database.conninfo,
             kwargs={"autocommit": True},

@@ -41,7 +41,7 @@ class Tail:
         self._database = database
         self._store = store
         self._loop = loop
-        self._mapper = event_mapper()
+        self._mapper = event_mapper(database)
         self._kept: deque[Item] = deque(maxlen=KEPT_EVENTS)
         self._more = asyncio.Event()
         self._listeners = 0

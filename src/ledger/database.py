@@ -1,15 +1,16 @@
-"""Where a ledger lives: one schema of one PostgreSQL database."""
+"""Where a ledger lives: one schema of one PostgreSQL database, and the key to what is sealed."""
 
 import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ledger.errors import StoreUnavailable
+from ledger.master_key import MasterKey, MasterKeyError
 
 SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
 
@@ -25,6 +26,8 @@ class Database:
 
     url: str
     schema: str = "ledger"
+    master_key: MasterKey | None = field(default=None, repr=False)
+    """What opens the personal parts of events; not every use of a ledger needs it."""
 
     def __post_init__(self) -> None:
         if not SCHEMA_NAME.fullmatch(self.schema):
@@ -44,6 +47,15 @@ class Database:
             options=options.strip(),
             application_name=given.get("application_name") or "booking-ledger",
         )
+
+    def require_master_key(self) -> MasterKey:
+        """Raises MasterKeyError where none was given."""
+        if self.master_key is None:
+            raise MasterKeyError(
+                "The master key of this ledger is not here: set LEDGER_MASTER_KEY, or name the "
+                "--data-dir that has the file master.key."
+            )
+        return self.master_key
 
     @property
     def shown(self) -> str:

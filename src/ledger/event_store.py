@@ -1,15 +1,15 @@
 """The library's event store on PostgreSQL, with the order of positions made safe and dense."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from eventsourcing.application import Application
 from eventsourcing.persistence import (
     BaseInfrastructureFactory,
     InfrastructureFactory,
+    Mapper,
     StoredEvent,
-    Transcoder,
 )
 from eventsourcing.postgres import (
     ConnectionPool,
@@ -25,7 +25,7 @@ from psycopg.sql import SQL, Composed, Literal
 
 from ledger.booking import Booking
 from ledger.database import Database
-from ledger.transcoder import EventTranscoder
+from ledger.transcoder import event_mapper
 
 EVENTS_TABLE = "ledger_events"
 COPY_FROM_EVENTS = 100
@@ -53,6 +53,12 @@ COPY = SQL("""
     COPY ledger_events (originator_id, originator_version, topic, state, notification_id)
     FROM STDIN (FORMAT BINARY)
 """)
+
+
+INSERT_KEYS = SQL("""
+    INSERT INTO booking_key (booking_id, wrapped) SELECT * FROM unnest(%s::text[], %b::bytea[])
+""")
+COPY_KEYS = SQL("COPY booking_key (booking_id, wrapped) FROM STDIN (FORMAT BINARY)")
 
 
 def lock_statement(database: Database) -> Composed:
@@ -125,9 +131,18 @@ def insert_events(cursor: Cursor[Any], events: Sequence[StoredEvent]) -> None:
 
 
 def append_events(
-    cursor: Cursor[Any], events: Sequence[StoredEvent], position: int, channel: str
+    cursor: Cursor[Any],
+    events: Sequence[StoredEvent],
+    keys: Mapping[str, bytes],
+    position: int,
+    channel: str,
 ) -> None:
-    """Append events from a position on, and notify. The caller holds the append lock."""
+    """Append events from a position on, with the new keys of their bookings, and notify.
+
+    The caller holds the append lock.
+    """
+    if keys:
+        cursor.execute(INSERT_KEYS, (list(keys), list(keys.values())), prepare=True)
     cursor.execute(
         APPEND,
         (
@@ -142,8 +157,14 @@ def append_events(
     )
 
 
-def copy_events(cursor: Cursor[Any], events: Iterable[StoredEvent], position: int) -> None:
-    """The same for many: `position` is that of the first event."""
+def copy_events(
+    cursor: Cursor[Any], events: Iterable[StoredEvent], keys: Mapping[str, bytes], position: int
+) -> None:
+    """The same for many, without notifying."""
+    with cursor.copy(COPY_KEYS) as copy:
+        copy.set_types(["text", "bytea"])
+        for row in keys.items():
+            copy.write_row(row)
     with cursor.copy(COPY) as copy:
         copy.set_types(["text", "int8", "text", "bytea", "int8"])
         for offset, event in enumerate(events):
@@ -189,8 +210,8 @@ class BookingLedger(Application[str]):
     def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
         return LedgerFactory(env, self.database, self._pool_size)
 
-    def construct_transcoder(self) -> Transcoder:
-        return EventTranscoder()
+    def construct_mapper(self) -> Mapper[str]:
+        return event_mapper(self.database)
 
 
 class BookingCache:

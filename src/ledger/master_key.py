@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ledger.disk import flush_directory
 from ledger.errors import LedgerError
@@ -27,7 +29,13 @@ class MasterKey:
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
             raise MasterKeyError(f"A master key has {KEY_BYTES} bytes, this one {len(key)}.")
+        self._key = key
         self._cipher = AESGCM(key)
+
+    def derive(self, purpose: bytes) -> bytes:
+        """A key of 32 bytes for one purpose (HKDF-SHA-256, RFC 5869): for hashes that nobody
+        else can try texts against."""
+        return HKDF(SHA256(), KEY_BYTES, salt=None, info=purpose).derive(self._key)
 
     def seal(self, secret: bytes, purpose: bytes) -> bytes:
         """What is sealed for one purpose does not open for another."""
@@ -40,8 +48,8 @@ class MasterKey:
             return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], purpose)
         except (InvalidTag, ValueError) as error:
             raise MasterKeyError(
-                f"The master key does not open {purpose.decode()!r}: it is not the one that it "
-                "was sealed with, or the sealed bytes were changed."
+                f"The master key does not open the {purpose.decode()!r}: it is not the one that "
+                "it was sealed with, or the sealed bytes were changed."
             ) from error
 
 

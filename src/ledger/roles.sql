@@ -5,6 +5,8 @@
 GRANT USAGE ON SCHEMA {schema} TO {app}, {analyst};
 GRANT SELECT, INSERT ON ledger_events TO {app};
 GRANT SELECT, INSERT ON imported_row TO {app};
+GRANT SELECT, INSERT, DELETE ON booking_key TO {app};
+GRANT SELECT, INSERT ON master_key_check TO {app};
 GRANT SELECT, INSERT, DELETE ON idempotency TO {app};
 GRANT SELECT, INSERT, UPDATE ON api_key TO {app};
 GRANT SELECT, INSERT, DELETE ON web_session TO {app};

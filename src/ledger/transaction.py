@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import psycopg
-from eventsourcing.persistence import Mapper, StoredEvent
+from eventsourcing.persistence import StoredEvent
 from psycopg.sql import SQL
 
 from ledger.booking import Booking
@@ -21,6 +21,8 @@ from ledger.event_store import (
     copy_events,
     lock_statement,
 )
+from ledger.sealing import BookingKey
+from ledger.transcoder import PERSONAL, EventMapper
 from ledger.workflow import Workflow
 
 LOAD = """
@@ -34,17 +36,20 @@ LOAD = """
             ORDER BY originator_version  -- keeps it a look-up for each id, not a join of the table
         ) AS event
     ) ON true
-    ORDER BY event.originator_version
+    UNION ALL
+    SELECT 0, booking_id, 0, NULL, wrapped FROM booking_key WHERE booking_id = ANY(%s)
+    ORDER BY originator_version
 """
+"""Also the keys of the bookings, as rows without a topic."""
 LOAD_ANSWERS = """
-    SELECT scope, key, request_sha256, answer
+    SELECT scope, key, request_hmac, answer
     FROM unnest(%s::text[], %s::text[]) AS asked (scope, key)
     JOIN idempotency USING (scope, key)
 """
 LOAD_IMPORTED = "SELECT fingerprint FROM imported_row WHERE fingerprint = ANY(%b)"
 NOTIFY = "SELECT pg_notify(%s, '')"
 STORE_ANSWERS = """
-    INSERT INTO idempotency (scope, key, request_sha256, answer)
+    INSERT INTO idempotency (scope, key, request_hmac, answer)
     SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::bytea[])
 """
 STORE_IMPORTED = "INSERT INTO imported_row (fingerprint) SELECT unnest(%b::bytea[])"
@@ -60,7 +65,7 @@ class Idempotency:
 
     scope: str
     key: str
-    request_sha256: bytes
+    request_hmac: bytes
 
     @property
     def name(self) -> tuple[str, str]:
@@ -94,6 +99,11 @@ class Plan:
     answers: dict[tuple[str, str], tuple[bytes, list[Answer]]] = field(default_factory=dict)
     imported: set[bytes] = field(default_factory=set)
     bookings: dict[str, Booking] = field(default_factory=dict)
+    wrapped: dict[str, bytes] = field(default_factory=dict)
+    """Keys of bookings, as they are stored."""
+    keys: dict[str, BookingKey] = field(default_factory=dict)
+    """Those that were needed."""
+    new_keys: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def newest_position(self) -> int:
@@ -110,7 +120,7 @@ class Transaction:
     def __init__(
         self,
         database: Database,
-        mapper: Mapper[str],
+        mapper: EventMapper,
         workflow: Workflow,
         clock: Callable[[], datetime],
         cache: BookingCache,
@@ -134,15 +144,17 @@ class Transaction:
         # In one message: the lock is waited for before the next statement takes its snapshot.
         cursor.execute(self._begin, prepare=False)
         versions = [booking.version if booking else 0 for booking in bookings.values()]
-        rows = cursor.execute(LOAD, (list(bookings), versions), prepare=True).fetchall()
-        plan = Plan(head=rows[0][0])
-        self._replay(bookings, (row[1:] for row in rows if row[1] is not None))
+        asked = (list(bookings), versions, list(bookings))
+        rows = cursor.execute(LOAD, asked, prepare=True).fetchall()
+        plan = Plan(head=max(row[0] for row in rows))
+        plan.wrapped = {row[1]: row[4] for row in rows if row[1] is not None and row[3] is None}
+        self._replay(bookings, (row[1:] for row in rows if row[3] is not None))
         plan.bookings = {id_: b for id_, b in bookings.items() if b is not None}
         known: dict[tuple[str, str], tuple[bytes, bytes]] = {}
         if keys:
             names = ([key.scope for key in keys], [key.key for key in keys])
-            for scope, key, request_sha256, answer in cursor.execute(LOAD_ANSWERS, names):
-                known[scope, key] = (request_sha256, answer)
+            for scope, key, request_hmac, answer in cursor.execute(LOAD_ANSWERS, names):
+                known[scope, key] = (request_hmac, answer)
         taken: set[bytes] = set()
         if fingerprints:
             taken = {row[0] for row in cursor.execute(LOAD_IMPORTED, (fingerprints,))}
@@ -159,10 +171,10 @@ class Transaction:
         if plan.answers:
             cursor.execute(STORE_ANSWERS, _answer_columns(plan))
         if len(plan.events) >= COPY_FROM_EVENTS:
-            copy_events(cursor, plan.events, plan.head + 1)
+            copy_events(cursor, plan.events, plan.new_keys, plan.head + 1)
             cursor.execute(NOTIFY, (self._channel,))
         elif plan.events:
-            append_events(cursor, plan.events, plan.head + 1, self._channel)
+            append_events(cursor, plan.events, plan.new_keys, plan.head + 1, self._channel)
         cursor.execute("COMMIT", prepare=False)
         self._cache.keep(plan.bookings.values())
 
@@ -189,7 +201,7 @@ class Transaction:
     def _replay(self, bookings: dict[str, Booking | None], rows: Iterable[Any]) -> None:
         for booking_id, version, topic, state in rows:
             event = self._mapper.to_domain_event(StoredEvent(booking_id, version, topic, state))
-            bookings[booking_id] = event.mutate(bookings[booking_id])  # type: ignore[attr-defined]
+            bookings[booking_id] = event.mutate(bookings[booking_id])
 
     def _reply(
         self,
@@ -206,7 +218,7 @@ class Transaction:
         if given is not None:
             return given
         answers = [self._answer(plan, command, taken, now) for command in request.commands]
-        plan.answers[idempotency.name] = (idempotency.request_sha256, answers)
+        plan.answers[idempotency.name] = (idempotency.request_hmac, answers)
         return answers
 
     def _answer(self, plan: Plan, command: Command, taken: set[bytes], now: datetime) -> Answer:
@@ -228,9 +240,23 @@ class Transaction:
         if kind == "unchanged":
             return _outcome(kind, booking, plan.newest_position)
         event = booking.collect_events()[0]
-        plan.events.append(self._mapper.to_stored_event(event))
+        plan.events.append(self._mapper.to_stored_event(event, self._key(plan, event)))
         disputed = event.claimed_from_status is not None  # type: ignore[attr-defined]
         return _outcome(kind, booking, plan.newest_position, disputed=disputed)
+
+    def _key(self, plan: Plan, event: Any) -> BookingKey | None:
+        """The key of the event's booking, made where it has none; None where it needs none."""
+        if all(getattr(event, name) is None for name in PERSONAL):
+            return None
+        booking_id = event.originator_id
+        if booking_id not in plan.keys:
+            wrapped = plan.wrapped.get(booking_id)
+            if wrapped is None:
+                key, plan.new_keys[booking_id] = self._mapper.new_key(booking_id)
+            else:
+                key = self._mapper.unwrap(booking_id, wrapped)
+            plan.keys[booking_id] = key
+        return plan.keys[booking_id]
 
 
 def _outcome(kind: Any, booking: Booking, position: int, *, disputed: bool = False) -> Outcome:
@@ -253,13 +279,13 @@ def _given_before(
 ) -> Reply | None:
     """The answer that this key had, in this transaction or an earlier one."""
     if idempotency.name in plan.answers:
-        request_sha256, answers = plan.answers[idempotency.name]
+        request_hmac, answers = plan.answers[idempotency.name]
     elif idempotency.name in known:
-        request_sha256, stored = known[idempotency.name]
+        request_hmac, stored = known[idempotency.name]
         answers = [answer_from_record(record) for record in orjson.loads(stored)]
     else:
         return None
-    if request_sha256 != idempotency.request_sha256:
+    if request_hmac != idempotency.request_hmac:
         return IdempotencyKeyReused(key=idempotency.key)
     return answers
 
@@ -268,7 +294,7 @@ def _answer_columns(plan: Plan) -> tuple[list[str], list[str], list[bytes], list
     return (
         [scope for scope, _ in plan.answers],
         [key for _, key in plan.answers],
-        [request_sha256 for request_sha256, _ in plan.answers.values()],
+        [request_hmac for request_hmac, _ in plan.answers.values()],
         [
             orjson.dumps([answer.to_record() for answer in answers])
             for _, answers in plan.answers.values()

@@ -60,7 +60,7 @@ class Writer:
     ) -> None:
         self._database = database
         self._transaction = Transaction(
-            database, event_mapper(), workflow, clock, BookingCache(CACHED_BOOKINGS_MAX)
+            database, event_mapper(database), workflow, clock, BookingCache(CACHED_BOOKINGS_MAX)
         )
         self._reconnect_seconds = reconnect_seconds
         self._connection: psycopg.Connection | None = None

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import IsolationLevel
 
 from ledger.database import Database
+from ledger.transcoder import EventMapper, event_mapper
 from projections import tables
 from projections.audit_bookings import check_bookings
 from projections.audit_log import check_log
@@ -63,8 +64,11 @@ def audit(
     agrees with itself, but not with them.
     """
     started = time.monotonic()
-    findings = Findings()
-    with database.connect() as connection, _snapshot(connection, findings, outside) as snapshot:
+    findings, mapper = Findings(), event_mapper(database)
+    with (
+        database.connect() as connection,
+        _snapshot(connection, mapper, findings, outside) as snapshot,
+    ):
         for check in CHECKS:
             check(snapshot, progress)
     return AuditReport(
@@ -80,7 +84,7 @@ def audit(
 
 @contextmanager
 def _snapshot(
-    connection: psycopg.Connection, findings: Findings, outside: Outside
+    connection: psycopg.Connection, mapper: EventMapper, findings: Findings, outside: Outside
 ) -> Iterator[Snapshot]:
     has_tables = tables.exist(connection)
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
@@ -93,7 +97,7 @@ def _snapshot(
         newest = head(connection)
         row = connection.execute(POSITION, (tables.NAME,)).fetchone()
         position = row[0] if row is not None and has_tables else None
-        yield Snapshot(connection, findings, newest, position, outside)
+        yield Snapshot(connection, mapper, findings, newest, position, outside)
 
 
 def check_positions(snapshot: Snapshot, progress: Progress | None) -> None:

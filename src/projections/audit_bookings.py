@@ -1,5 +1,7 @@
 """The bookings of an audit: each chain of events, and the rows derived from it."""
 
+from eventsourcing.persistence import StoredEvent
+
 from projections.audit_chain import Chain
 from projections.audit_events import UnreadableEvent, read_event
 from projections.audit_rows import (
@@ -16,8 +18,9 @@ from projections.rows import BookingRow, PositionedEvent, booking_row, history_r
 PROGRESS_EVENTS = 1_000
 
 EVENTS = """
-    SELECT originator_id, originator_version, notification_id, topic, state
-    FROM ledger_events ORDER BY originator_id, originator_version
+    SELECT originator_id, originator_version, notification_id, topic, state, wrapped
+    FROM ledger_events LEFT JOIN booking_key ON booking_id = originator_id
+    ORDER BY originator_id, originator_version
 """
 
 
@@ -25,12 +28,12 @@ def check_bookings(snapshot: Snapshot, progress: Progress | None) -> None:
     """Each booking is one unbroken chain, and its rows are what its events give."""
     audited: _Booking | None = None
     histories, bookings = history_comparison(snapshot), booking_comparison(snapshot)
-    for booking_id, version, position, topic, state in snapshot.stream("events", EVENTS):
+    for booking_id, version, position, topic, state, wrapped in snapshot.stream("events", EVENTS):
         if audited is None or audited.id != booking_id:
             if audited is not None:
                 audited.end()
             audited = _Booking(snapshot, booking_id, histories, bookings)
-        audited.add(version, position, topic, state)
+        audited.add(position, StoredEvent(booking_id, version, topic, state), wrapped)
         snapshot.events += 1
         if progress is not None and snapshot.events % PROGRESS_EVENTS == 0:
             progress(snapshot.events, snapshot.head)
@@ -62,9 +65,10 @@ class _Booking:
         self._row: BookingRow | None = None
         self._whole = True
 
-    def add(self, version: int, position: int, topic: str, state: bytes) -> None:
+    def add(self, position: int, stored: StoredEvent, wrapped: bytes | None) -> None:
+        version = stored.originator_version
         try:
-            event = read_event(self.id, version, topic, state)
+            event, erased = read_event(self._snapshot.mapper, stored, wrapped)
         except UnreadableEvent as error:
             self._snapshot.findings.add("unreadable_event", str(error), self.id, version, position)
             self._chain.skip(version, position)
@@ -73,7 +77,7 @@ class _Booking:
             return
         self._chain.follow(event, position)
         if position <= self._compared_up_to:
-            row = history_row(PositionedEvent(position, event))
+            row = history_row(PositionedEvent(position, event, erased))
             self._histories.expect(row)
             self._row = booking_row(row, self._row)
 

@@ -8,7 +8,9 @@ from eventsourcing.persistence import MapperDeserialisationError, StoredEvent
 
 from ledger.booking import Booking, BookingEvent
 from ledger.errors import LedgerError
-from ledger.transcoder import event_mapper
+from ledger.master_key import MasterKeyError
+from ledger.sealing import SealBroken
+from ledger.transcoder import EventMapper
 
 TEXT: tuple[type, ...] = (str,)
 TEXT_OR_NULL: tuple[type, ...] = (str, type(None))
@@ -16,7 +18,7 @@ FIELDS: Mapping[str, tuple[type, ...]] = {
     "timestamp": (datetime,),
     "from_status": TEXT_OR_NULL,
     "to_status": TEXT,
-    "changed_by": TEXT_OR_NULL,
+    "changed_by": TEXT_OR_NULL,  # these three are sealed in the stored event
     "reason": TEXT_OR_NULL,
     "metadata": (dict, type(None)),
     "occurred_at": (datetime,),
@@ -31,26 +33,32 @@ FIELDS_BY_TOPIC = {
     Booking.StatusChanged.TOPIC: FIELDS,
 }
 
-_mapper = event_mapper()
-
 
 class UnreadableEvent(LedgerError):
     """The stored event is none that the ledger writes"""
 
 
-def read_event(booking_id: str, version: int, topic: str, state: bytes) -> BookingEvent:
-    """Raises UnreadableEvent, saying what is wrong with topic or bytes."""
+def read_event(
+    mapper: EventMapper, stored: StoredEvent, wrapped: bytes | None
+) -> tuple[BookingEvent, bool]:
+    """The event, and whether its personal parts are erased.
+
+    Raises UnreadableEvent, saying what is wrong with topic, bytes or key.
+    """
+    topic = stored.topic
     fields = FIELDS_BY_TOPIC.get(topic)
     if fields is None:
         # Not looked up: the engine would import whatever module a forged topic names.
         raise UnreadableEvent(f"the topic {topic!r} is none of an event")
     try:
-        event = _mapper.to_domain_event(StoredEvent(booking_id, version, topic, state))
-    except (MapperDeserialisationError, TypeError, AttributeError) as error:
+        event, erased = mapper.read(stored, wrapped)
+    except (SealBroken, MasterKeyError) as error:
+        raise UnreadableEvent(str(error)) from error
+    except (MapperDeserialisationError, TypeError, AttributeError, KeyError) as error:
         raise UnreadableEvent(f"the bytes are not those of an event: {error}") from error
     _require(vars(event), fields)
     assert isinstance(event, BookingEvent)
-    return event
+    return event, erased
 
 
 def _require(state: dict[str, Any], fields: Mapping[str, tuple[type, ...]]) -> None:

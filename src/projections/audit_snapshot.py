@@ -8,6 +8,7 @@ import psycopg
 from psycopg.errors import DataError
 from psycopg.types.datetime import TimestampBinaryLoader
 
+from ledger.transcoder import EventMapper
 from projections.findings import Findings
 from projections.log.checkpoints import Checkpoint
 from projections.log.notes import Verifier
@@ -32,12 +33,14 @@ class Snapshot:
     def __init__(
         self,
         connection: psycopg.Connection,
+        mapper: EventMapper,
         findings: Findings,
         head: int,
         position: int | None,
         outside: Outside,
     ) -> None:
         self.connection = connection
+        self.mapper = mapper
         self.findings = findings
         self.head = head
         self.position = position

@@ -3,10 +3,13 @@
 import threading
 import time
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
 
 import psycopg
-from eventsourcing.persistence import Mapper, StoredEvent
+from eventsourcing.persistence import StoredEvent
 
+from ledger.transcoder import EventMapper
 from projections.rows import PositionedEvent
 
 STOP_SECONDS_MAX = 0.1
@@ -15,8 +18,15 @@ EVENTS_AFTER = """
     SELECT notification_id, originator_id, originator_version, topic, state
     FROM ledger_events WHERE notification_id > %s ORDER BY notification_id LIMIT %s
 """
+# The key is looked up for each row: the planner could join all keys that there are otherwise.
+EVENTS_WITH_KEYS_AFTER = """
+    SELECT notification_id, originator_id, originator_version, topic, state,
+        (SELECT wrapped FROM booking_key WHERE booking_id = originator_id)
+    FROM ledger_events WHERE notification_id > %s ORDER BY notification_id LIMIT %s
+"""
 EVENTS_OF = """
-    SELECT notification_id, originator_id, originator_version, topic, state
+    SELECT notification_id, originator_id, originator_version, topic, state,
+        (SELECT wrapped FROM booking_key WHERE booking_id = originator_id)
     FROM unnest(%s::text[]) AS asked (id)
     CROSS JOIN LATERAL (
         SELECT * FROM ledger_events WHERE originator_id = asked.id
@@ -24,32 +34,44 @@ EVENTS_OF = """
     ) AS event
     ORDER BY originator_version
 """
+# The time alone, which is not sealed, so that no key is needed.
+RECORDED_AT = """
+    SELECT convert_from(state, 'UTF8')::json ->> 'timestamp'
+    FROM ledger_events WHERE notification_id = %s
+"""
 HEAD = "SELECT coalesce(max(notification_id), 0) FROM ledger_events"
 
 
 def events_after(
-    connection: psycopg.Connection, mapper: Mapper[str], position: int, limit: int
+    connection: psycopg.Connection, mapper: EventMapper, position: int, limit: int
 ) -> Sequence[PositionedEvent]:
     """The next events after a position, at most `limit`.
 
     None can appear later at a position that was passed: writers append under a lock.
     """
-    rows = connection.execute(EVENTS_AFTER, (position, limit), binary=True)
-    return [
-        PositionedEvent(row[0], mapper.to_domain_event(StoredEvent(*row[1:])))  # type: ignore[arg-type]
-        for row in rows
-    ]
+    rows = connection.execute(EVENTS_WITH_KEYS_AFTER, (position, limit), binary=True)
+    return [_positioned(mapper, row) for row in rows]
 
 
 def read_histories(
-    connection: psycopg.Connection, mapper: Mapper[str], booking_ids: Sequence[str]
+    connection: psycopg.Connection, mapper: EventMapper, booking_ids: Sequence[str]
 ) -> dict[str, list[PositionedEvent]]:
     """The events of each booking in the order of their versions; unknown bookings are absent."""
     histories: dict[str, list[PositionedEvent]] = {}
     for row in connection.execute(EVENTS_OF, (booking_ids,), binary=True):
-        event = mapper.to_domain_event(StoredEvent(*row[1:]))
-        histories.setdefault(row[1], []).append(PositionedEvent(row[0], event))  # type: ignore[arg-type]
+        histories.setdefault(row[1], []).append(_positioned(mapper, row))
     return histories
+
+
+def _positioned(mapper: EventMapper, row: tuple[Any, ...]) -> PositionedEvent:
+    event, erased = mapper.read(StoredEvent(*row[1:5]), row[5])
+    return PositionedEvent(row[0], event, erased)
+
+
+def recorded_at(connection: psycopg.Connection, position: int) -> datetime | None:
+    """When the event at a position was recorded; None where there is none."""
+    row = connection.execute(RECORDED_AT, (position,)).fetchone()
+    return None if row is None else datetime.fromisoformat(row[0])
 
 
 def head(connection: psycopg.Connection) -> int:

@@ -9,9 +9,8 @@ from typing import Any, Literal
 import psycopg
 
 from ledger.errors import LedgerError
-from ledger.transcoder import event_mapper
 from projections import tables
-from projections.feed import events_after, head
+from projections.feed import head, recorded_at
 from projections.rows import BookingRow, HistoryRow, milliseconds
 
 FRESH_SECONDS = 5.0
@@ -89,8 +88,8 @@ def read_lag(connection: psycopg.Connection, name: str = tables.NAME) -> Lag:
         "SELECT position, failed_at, failure FROM projection WHERE name = %s", (name,)
     ).fetchone()
     position, failed_at, failure = row or (0, None, "it was never set up")
-    waiting = events_after(connection, event_mapper(), position, 1)
-    age = (datetime.now(UTC) - waiting[0].event.timestamp).total_seconds() if waiting else 0.0
+    since = recorded_at(connection, position + 1)
+    age = 0.0 if since is None else (datetime.now(UTC) - since).total_seconds()
     return Lag(position, head(connection), max(age, 0.0), failed_at, failure)
 
 

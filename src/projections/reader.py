@@ -37,7 +37,7 @@ class HistoryReader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._mapper = event_mapper()
+        self._mapper = event_mapper(database)
         self._connection: psycopg.Connection | None = None
         self._batcher = Batcher(
             "history reader",

@@ -54,7 +54,7 @@ def rebuild(database: Database, progress: Progress | None = None) -> RebuildRepo
         connection.execute("SET synchronous_commit = off")
         tables.drop(connection, tables.REBUILD)
         tables.create(connection, tables.REBUILD)
-        build = _Build(connection, database.schema)
+        build = _Build(connection, database)
         build.catch_up(progress)
         tables.create_indexes(connection, tables.REBUILD)
         build.catch_up(progress)
@@ -64,10 +64,10 @@ def rebuild(database: Database, progress: Progress | None = None) -> RebuildRepo
 
 
 class _Build:
-    def __init__(self, connection: psycopg.Connection, schema: str) -> None:
+    def __init__(self, connection: psycopg.Connection, database: Database) -> None:
         self._connection = connection
-        self._schema = schema
-        self._mapper = event_mapper()
+        self._schema = database.schema
+        self._mapper = event_mapper(database)
         self._position = 0
         self.events = 0
 

@@ -9,7 +9,7 @@ import psycopg
 
 from ledger.booking import Booking
 from ledger.errors import LedgerError
-from ledger.transcoder import event_mapper
+from ledger.transcoder import EventMapper
 from projections.feed import events_after, read_histories
 from projections.rows import PositionedEvent
 
@@ -49,9 +49,8 @@ def replay_booking(events: Iterable[PositionedEvent]) -> Iterator[Step]:
         yield step
 
 
-def replay_all(connection: psycopg.Connection) -> Iterator[Step]:
+def replay_all(connection: psycopg.Connection, mapper: EventMapper) -> Iterator[Step]:
     """The steps of all bookings in the order of positions, in flat memory. Raises ReplayBroken."""
-    mapper = event_mapper()
     bookings: OrderedDict[str, Booking] = OrderedDict()
     position = 0
     while events := events_after(connection, mapper, position, BATCH_EVENTS):

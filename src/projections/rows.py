@@ -32,6 +32,7 @@ class HistoryRow(NamedTuple):
     actor: str
     source: str
     claimedFromStatus: str | None  # noqa: N815
+    erased: bool
 
 
 class BookingRow(NamedTuple):
@@ -47,8 +48,11 @@ class BookingRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PositionedEvent:
+    """An event with its position; `erased`: its personal parts were there and are no more."""
+
     position: int
     event: BookingEvent
+    erased: bool = False
 
 
 def history_id(booking_id: str, version: int) -> str:
@@ -84,6 +88,7 @@ def history_row(positioned: PositionedEvent) -> HistoryRow:
         event.actor,
         event.source,
         event.claimed_from_status,
+        positioned.erased,
     )
 
 

@@ -57,7 +57,7 @@ class Projector(Follower):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self._mapper = event_mapper()
+        self._mapper = event_mapper(database)
 
     def follow(self, connection: psycopg.Connection, stop: threading.Event) -> None:
         # A crash may lose the last rows with their position; both are derived again.

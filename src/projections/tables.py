@@ -10,7 +10,7 @@ from ledger.schema import analyst_role, app_role
 from projections.rows import Batch, BookingRow, HistoryRow
 
 NAME = "status_history"
-VERSION = 2
+VERSION = 3
 """Raised whenever the rows that events give, or the views, change: every ledger is then rebuilt."""
 
 ANALYTICS_VIEWS = (
@@ -44,7 +44,7 @@ UPDATE_BOOKINGS = """
 BOOKING_TYPES = ["text", "text", "int4", "timestamp", "timestamp", "int8"]
 HISTORY_TYPES = [
     *("text", "text", "text", "text", "text", "text", "text", "timestamp"),
-    *("int4", "int8", "timestamp", "text", "text", "text"),
+    *("int4", "int8", "timestamp", "text", "text", "text", "bool"),
 ]
 
 

@@ -10,6 +10,7 @@ import pytest
 from ledger_processes import Processes, Server, processes
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from tests.support.master_key import MASTER_KEY
 
 from ledger.database import Database
 
@@ -54,7 +55,7 @@ def module_database(server_url: str, template: str) -> Iterator[Database]:
                 sql.Identifier(name), sql.Identifier(template)
             )
         )
-        yield Database(make_conninfo(server_url, dbname=name))
+        yield Database(make_conninfo(server_url, dbname=name), master_key=MASTER_KEY)
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 

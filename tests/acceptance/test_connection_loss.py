@@ -19,6 +19,7 @@ from ledger_processes import (
     together,
 )
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from tests.support.master_key import MASTER_KEY
 
 from ledger.database import Database
 
@@ -112,7 +113,8 @@ class LosingProxy:
         self.database = Database(
             make_conninfo(
                 database.url, host=host, port=port, sslmode="disable", gssencmode="disable"
-            )
+            ),
+            master_key=MASTER_KEY,
         )
         threading.Thread(target=self._accept, daemon=True).start()
 

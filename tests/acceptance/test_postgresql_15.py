@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from tests.support.master_key import MASTER_KEY
 
 from ledger.booking import Change
 from ledger.commands import ChangeStatus, OpenBooking, Outcome
@@ -60,7 +61,7 @@ def change(status: str) -> Change:
 
 
 def test_record_project_rebuild_audit_and_refuse_to_forget(url: str) -> None:
-    database = Database(url)
+    database = Database(url, master_key=MASTER_KEY)
     migrate(database)
     ensure(database)
     writer = Writer(database, DEFAULT)

@@ -69,7 +69,7 @@ def imported(database: Database) -> Import:
 def history(database: Database) -> list[tuple[Any, ...]]:
     """All that was recorded, without what differs from run to run."""
     with database.connect() as connection:
-        events = events_after(connection, event_mapper(), 0, 1_000_000)
+        events = events_after(connection, event_mapper(database), 0, 1_000_000)
     return [history_row(event)._replace(recordedAt=None) for event in events]  # type: ignore[arg-type]
 
 
@@ -102,7 +102,7 @@ class TestWhatIsTaken:
             '{"b":1,"a":[null]}',
             datetime(2026, 1, 1, 10, 0, 0, 123000),  # noqa: DTZ001
         )
-        assert entry[11:] == ("import", "import:history.csv", None)
+        assert entry[11:] == ("import", "import:history.csv", None, False)
 
     def test_the_counts_are_those_of_the_rows(self, imported: Import) -> None:
         again = "A,pending,pending,,,,2026-01-01T11:00:00Z"
@@ -243,12 +243,12 @@ class TestImportedAgain:
     def test_the_fingerprint_of_a_row_never_changes(self) -> None:
         """They are stored for ever: with others, an import that is repeated would write twice."""
         values = ("A", None, "pending", "ü", None, '{"b":1,"a":1e20}', "2026-01-01T10:00:00.5Z")
-        reader = RowReader("x")
+        reader = RowReader("x", bytes(32))
         assert [reader.command(values).fingerprint.hex() for _ in range(2)] == FINGERPRINTS
 
     def test_occurrences_are_counted_in_flat_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(import_rows, "OCCURRENCES_MAX", 2)
-        reader = RowReader("x")
+        reader = RowReader("x", bytes(32))
 
         def fingerprint(booking_id: str) -> bytes:
             values = (booking_id, None, "pending", None, None, None, "2026-01-01T10:00:00Z")
@@ -260,7 +260,7 @@ class TestImportedAgain:
         assert len(reader._occurrences) == 2
 
 
-FINGERPRINTS = ["c33430ba7121b6c12b71144f2ee30fa4", "11c56c0975837d08273fbae120576f43"]
+FINGERPRINTS = ["5b9da0fea2e75318f185889e0ee54b1c", "21a89770e999babe49fe0f56cd1663f3"]
 
 GOOD = '{"bookingId":"A","toStatus":"pending","createdAt":"2026-01-01T10:00:00Z"}'
 WRONG_ROWS = {

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from log_scenes import open_many, tampering
+from tests.support.master_key import MASTER_KEY_TEXT
 
 from api.cli import main
 from ledger.database import Database
@@ -56,7 +57,8 @@ class Ledger:
 
 
 @pytest.fixture
-def ledger(database: Database, tmp_path: Path) -> Ledger:
+def ledger(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    monkeypatch.delenv("LEDGER_MASTER_KEY")
     open_many(database, 20)
     catch_up(database)
     return Ledger(database, tmp_path / "data")
@@ -93,8 +95,12 @@ def test_another_master_key_is_refused_in_one_line(ledger: Ledger) -> None:
     (ledger.data_dir / "master.key").unlink()
 
     for command in (["checkpoint"], ["log", "rotate-key"], ["project"], ["serve", "--port", "0"]):
-        said = ledger.error(*command)
-        assert "The master key does not open" in said
+        assert "The master key of this ledger is not here" in ledger.error(*command)
+        assert not (ledger.data_dir / "master.key").exists()
+
+    (ledger.data_dir / "master.key").write_text(MASTER_KEY_TEXT)
+    for command in (["checkpoint"], ["history", "x"], ["project"], ["serve", "--port", "0"]):
+        assert "The master key does not open" in ledger.error(*command)
 
 
 def test_a_file_that_holds_no_master_key_is_refused(ledger: Ledger) -> None:

@@ -25,7 +25,6 @@ NEVER_IN_A_ROUTE = {
     "SettingsError": "settings are read before the service answers anything",
     "WorkflowError": "so is the workflow",
     "SchemaOutdated": "and the schema is checked",
-    "MasterKeyError": "the master key is tried when the service starts",
     "LogOriginChanged": "so is the origin",
     "BadNote": "notes that the log signed itself are read",
     "BadProof": "and proofs that it made",

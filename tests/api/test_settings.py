@@ -58,6 +58,7 @@ class TestEachVariable:
 
     def test_empty_is_not_set(self, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
         """As compose files pass on a variable that nobody has set."""
+        monkeypatch.delenv("LEDGER_MASTER_KEY")
         monkeypatch.setenv(variable, "")
 
         assert read_settings() == Settings.model_construct()

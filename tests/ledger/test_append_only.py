@@ -20,6 +20,7 @@ from scenes import (
     stored_events,
     writing,
 )
+from tests.support.master_key import MASTER_KEY
 
 from ledger.database import Database
 from ledger.errors import LedgerError
@@ -93,7 +94,7 @@ def waiter(database: Database, connection: psycopg.Connection) -> Iterator[Datab
         )
     )
     url = make_conninfo(database.url, user=f"waiter_{os.getpid()}", password="tip")
-    yield Database(url, database.schema)
+    yield Database(url, database.schema, MASTER_KEY)
     connection.execute(sql.SQL("DROP ROLE {}").format(name))
 
 

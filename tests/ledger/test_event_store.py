@@ -21,6 +21,7 @@ from scenes import (
     stored_events,
     writing,
 )
+from tests.support.master_key import MASTER_KEY
 
 from ledger.booking import Booking
 from ledger.database import Database
@@ -170,7 +171,7 @@ def test_where_nothing_is_recorded_nobody_is_woken(
 
 @pytest.fixture
 def other(database: Database) -> Iterator[Database]:
-    found = Database(database.url, "other")
+    found = Database(database.url, "other", MASTER_KEY)
     migrate(found)
     ensure(found)
     yield found

@@ -1,19 +1,30 @@
 """Stored bytes are for ever: what was written once is read, and would be written again the same.
 
 A file in golden/ is the state of one stored event, byte for byte, and its name begins with the
-topic. Files are added, never edited: each stands for events that some ledger holds.
+topic. Files are added, never edited: each stands for events that some ledger holds. They are the
+test vectors of docs/record-format.md: sealed under the key 00 01 … 1f with the nonce 00 01 … 0b.
 """
 
+import base64
+import hashlib
+import hmac
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.utils import get_topic
+from tests.support.master_key import MASTER_KEY
 
 from ledger.booking import Booking, BookingEvent
-from ledger.transcoder import event_mapper
+from ledger.sealing import BookingKey
+from ledger.transcoder import PERSONAL, EventMapper
 
+KEY = bytes(range(32))
+WRAPPED = MASTER_KEY.seal(KEY, "key of booking room-12 ✓".encode())
+MAPPER = EventMapper(MASTER_KEY)
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
 
 
@@ -27,8 +38,7 @@ def stored(path: Path) -> StoredEvent:
 
 def read(name: str) -> dict[str, object]:
     path = Path(__file__).parent / "golden" / f"{name}.json"
-    event = event_mapper().to_domain_event(stored(path))
-    return dict(vars(event))
+    return dict(vars(MAPPER.read(stored(path), WRAPPED)[0]))
 
 
 def event_types(kind: type) -> set[type]:
@@ -38,10 +48,23 @@ def event_types(kind: type) -> set[type]:
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_stored_bytes_give_an_event_that_gives_the_same_bytes(path: Path) -> None:
-    event = event_mapper().to_domain_event(stored(path))
+def test_stored_bytes_give_an_event_that_gives_the_same_bytes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.sealing.urandom", lambda size: bytes(range(size)))
+    event, erased = MAPPER.read(stored(path), WRAPPED)
 
-    assert event_mapper().to_stored_event(event) == stored(path)
+    assert not erased
+    assert MAPPER.to_stored_event(event, BookingKey(KEY)) == stored(path)
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_without_its_key_the_event_says_nothing_of_persons(path: Path) -> None:
+    event, erased = MAPPER.read(stored(path), None)
+
+    assert erased == path.stem.endswith(".full")
+    assert {getattr(event, name) for name in PERSONAL} == {None}
+    assert "Zoë" not in path.read_text()
 
 
 def test_the_topics_are_exactly_these() -> None:
@@ -106,3 +129,23 @@ def test_metadata_keeps_its_order_of_keys_and_stays_text_where_it_looks_like_a_t
         "zeit": "2026-05-04T12:00:00Z",
     }
     assert list(metadata) == ["z", "Tür", "zeit"]  # type: ignore[call-overload]
+
+
+def test_the_worked_example_of_the_document_holds() -> None:
+    """Computed here in its terms, without our code, and looked for in its text."""
+    state = (Path(__file__).parent / "golden" / "Booking.StatusChanged.full.json").read_bytes()
+    event_key = hmac.digest(KEY, b"7", "sha256")
+    content = base64.b64decode(json.loads(state)["sealed"])
+    said = AESGCM(event_key).decrypt(content[32:44], content[44:], None)
+    entry = (
+        '{"format":1,"position":9,"booking":"room-12 ✓","version":7,'
+        '"type":"Booking.StatusChanged","data":'
+    ).encode() + (state + b"}")
+    document = Path("docs/record-format.md").read_text(encoding="utf-8").replace(" ", "")
+    written = document.replace("\n", "")
+
+    assert json.loads(said) == {"changed_by": "Zoë 王", "reason": "", "metadata": {}}
+    assert content[:32] == hashlib.sha256(event_key).digest()
+    for value in (event_key, content[:32], said, content[44:]):
+        assert value.hex() in written
+    assert hashlib.sha256(b"\0" + entry).hexdigest() in written

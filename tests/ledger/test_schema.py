@@ -12,6 +12,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from scenes import open_booking, projecting, record
+from tests.support.master_key import MASTER_KEY
 
 from ledger.database import Database
 from ledger.errors import SchemaOutdated, StoreUnavailable
@@ -31,6 +32,7 @@ def tables(database: Database) -> set[str]:
 TABLES = {
     *("ledger_events", "idempotency", "imported_row", "api_key", "projection", "schema_version"),
     *("log_key", "log_checkpoint", "log_cosignature", "web_session"),
+    *("booking_key", "master_key_check"),
 }
 
 
@@ -133,7 +135,7 @@ def test_any_plain_name_can_be_a_ledger(
     empty_database: Database, name: str, request: pytest.FixtureRequest
 ) -> None:
     """Key words of SQL too, and the longest one with all that is made from it."""
-    database = Database(empty_database.url, name)
+    database = Database(empty_database.url, name, MASTER_KEY)
     request.addfinalizer(lambda: drop_roles(database))
 
     migrate(database)
@@ -177,7 +179,7 @@ def plain(empty_database: Database) -> Iterator[Database]:
             ).format(name=sql.Identifier(name))
         )
         url = make_conninfo(empty_database.url, user=name, password="tip")
-        yield Database(url, name)
+        yield Database(url, name, MASTER_KEY)
         connection.execute(
             sql.SQL("DROP OWNED BY {name} CASCADE; DROP ROLE {name}").format(
                 name=sql.Identifier(name)

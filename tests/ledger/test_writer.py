@@ -24,6 +24,7 @@ from scenes import (
     stored_events,
     writing,
 )
+from tests.support.master_key import MASTER_KEY
 
 from ledger.commands import Command, Outcome, RecordStatus
 from ledger.database import Database
@@ -44,6 +45,7 @@ from ledger.transaction import Idempotency, Request, Transaction
 from ledger.transcoder import event_mapper
 from ledger.workflow import DEFAULT
 from ledger.writer import Writer
+from projections.feed import read_histories
 
 LATER = NOON + timedelta(hours=1)
 
@@ -209,7 +211,7 @@ def test_many_commands_in_one_request_are_recorded_in_order(
 
 
 def test_what_was_said_is_stored_word_for_word(
-    writer: Writer, connection: psycopg.Connection
+    writer: Writer, database: Database, connection: psycopg.Connection
 ) -> None:
     said: dict[str, Any] = {
         "changed_by": "Zoë 王",
@@ -221,7 +223,10 @@ def test_what_was_said_is_stored_word_for_word(
 
     ((position, booking_id, version, topic, state),) = stored_events(connection)
     assert (position, booking_id, version, topic) == (1, "Zimmer 12 ✓", 1, "Booking.Created")
-    assert {name: state[name] for name in said} == said
+    assert state["sealed"] is not None
+    assert not said.keys() & state.keys()
+    (event,) = read_histories(connection, event_mapper(database), [booking_id])[booking_id]
+    assert {name: getattr(event.event, name) for name in said} == said
     assert state["timestamp"] == state["occurred_at"] == "2026-05-04T12:00:00.123456Z"
 
 
@@ -557,7 +562,9 @@ def test_what_another_writer_recorded_is_seen(
 
 
 def test_a_booking_that_fell_out_of_memory_is_read_again(database: Database) -> None:
-    transaction = Transaction(database, event_mapper(), DEFAULT, lambda: NOON, BookingCache(1))
+    transaction = Transaction(
+        database, event_mapper(database), DEFAULT, lambda: NOON, BookingCache(1)
+    )
     with database.connect() as own:
         for commands in (
             [open_booking("room-12"), open_booking("room-13")],
@@ -709,7 +716,7 @@ def test_a_commit_whose_answer_is_lost_for_good_is_said_to_be_unknown(
 
 
 def test_a_database_that_is_away_is_told_within_the_time_given(database: Database) -> None:
-    away = Database("postgresql://nobody@127.0.0.1:1/nowhere", database.schema)
+    away = Database("postgresql://nobody@127.0.0.1:1/nowhere", database.schema, MASTER_KEY)
     with writing(away, reconnect_seconds=0.3) as writer:
         started = time.monotonic()
         answers = [submitted(writer, [open_booking(f"room-{n}")]) for n in range(3)]
@@ -723,7 +730,7 @@ def test_a_database_that_is_away_is_told_within_the_time_given(database: Databas
 
 @pytest.fixture
 def transaction(database: Database) -> Transaction:
-    return Transaction(database, event_mapper(), DEFAULT, lambda: NOON, BookingCache(10))
+    return Transaction(database, event_mapper(database), DEFAULT, lambda: NOON, BookingCache(10))
 
 
 def a_plan(transaction: Transaction, own: psycopg.Connection, *commands: Command) -> Any:

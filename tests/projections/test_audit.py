@@ -17,7 +17,7 @@ from projections.audit import AuditReport, audit
 from projections.rebuild import rebuild
 from projections.runner import Projector
 
-TABLES = ("ledger_events", "Booking", "BookingStatusHistory")
+TABLES = ("ledger_events", "booking_key", "Booking", "BookingStatusHistory")
 
 
 def _record(database: Database, *changes: tuple[str, str]) -> None:
@@ -135,9 +135,13 @@ class TestSound:
 
 
 EVENTS_ALTERED = {
-    "the reason in an event's bytes": (
-        _state('"asked"', '"never"', "originator_id = 'a' AND originator_version = 2"),
-        {("different_value", "a", 2)},
+    "what is sealed in an event": (
+        _state('"}', 'A"}', "originator_id = 'a' AND originator_version = 2"),
+        {("unreadable_event", "a", 2)},
+    ),
+    "the key of a booking": (
+        "UPDATE booking_key SET wrapped = wrapped || 'x' WHERE booking_id = 'a'",
+        {("unreadable_event", "a", n) for n in (1, 2, 3)},
     ),
     "from_status in an event's bytes": (
         _state('"pending"', '"cancelled"', "originator_id = 'a' AND originator_version = 2"),
@@ -163,8 +167,8 @@ EVENTS_ALTERED = {
         "UPDATE ledger_events SET state = '[]' WHERE notification_id = 3",
         {("unreadable_event", "a", 2)},
     ),
-    "an event without who": (
-        _state(',"changed_by":"anna"', "", "notification_id = 3"),
+    "an event without what is sealed": (
+        _state(',"sealed":"', ',"unsealed":"', "notification_id = 3"),
         {("unreadable_event", "a", 2)},
     ),
     "an event with more than there is": (
@@ -172,7 +176,7 @@ EVENTS_ALTERED = {
         {("unreadable_event", "a", 2)},
     ),
     "a value of another type": (
-        _state('"changed_by":"anna"', '"changed_by":1', "notification_id = 3"),
+        _state('"sealed":"', '"sealed":1,"more":"', "notification_id = 3"),
         {("unreadable_event", "a", 2)},
     ),
     "a time without offset": (
@@ -253,6 +257,7 @@ HISTORY_COLUMNS = {
     "actor": "'user'",
     "source": "'forged'",
     "claimedFromStatus": "''",
+    "erased": "NOT erased",
 }
 BOOKING_COLUMNS = {
     "status": "'completed'",
@@ -291,7 +296,7 @@ ROWS_ALTERED = {
         (
             'INSERT INTO "BookingStatusHistory" SELECT \'x\', "bookingId", "fromStatus", '
             '"toStatus", "changedBy", reason, metadata, "createdAt", 9, position, "recordedAt", '
-            "actor, source "
+            "actor, source, NULL, false "
             'FROM "BookingStatusHistory" WHERE "bookingId" = \'a\' AND version = 3'
         ),
         {("extra_row", "a", 9)},

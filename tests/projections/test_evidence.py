@@ -18,6 +18,7 @@ from ledger.commands import Outcome, RecordStatus
 from ledger.database import Database
 from ledger.errors import BookingNotFound
 from ledger.master_key import MasterKey
+from ledger.transcoder import event_mapper
 from projections.evidence import verify_evidence as program
 from projections.evidence.gather import gather_evidence
 from projections.evidence.verify_evidence import NotSound, render, verify
@@ -52,7 +53,7 @@ def record_story(
 def evidence(database: Database, connection: psycopg.Connection) -> dict[str, Any]:
     record_story(database, "room-12", HOSTILE)
     catch_up_log(database, MasterKey(b"m" * 32), ORIGIN)
-    return gather_evidence(connection, "room-12")
+    return gather_evidence(connection, event_mapper(database), "room-12")
 
 
 def test_it_proves_each_event_of_the_booking(evidence: dict[str, Any]) -> None:
@@ -64,7 +65,7 @@ def test_it_proves_each_event_of_the_booking(evidence: dict[str, Any]) -> None:
         "in_progress",
     ]
     assert [event["version"] for event in found["events"]] == [1, 2, 3]
-    assert found["events"][1]["data"]["reason"] == HOSTILE
+    assert found["events"][1]["personal"]["reason"] == HOSTILE
     assert found["trusted"]
     assert not verify(render(evidence))["trusted"]
 
@@ -82,20 +83,22 @@ def test_an_event_too_long_for_the_log_is_proven_by_its_hash(
 ) -> None:
     record_story(database, "room-14", "long", {"text": "x" * 65_400})
     catch_up_log(database, MasterKey(b"m" * 32), ORIGIN)
-    made = gather_evidence(connection, "room-14")
+    made = gather_evidence(connection, event_mapper(database), "room-14")
     assert "data" in made["events"][1]
 
-    assert verify(render(made))["events"][1]["data"]["metadata"] == {"text": "x" * 65_400}
+    assert verify(render(made))["events"][1]["personal"]["metadata"] == {"text": "x" * 65_400}
 
-    state = base64.b64decode(made["events"][1]["data"]).replace(b"xxx", b"xyx", 1)
+    state = base64.b64decode(made["events"][1]["data"]).replace(b'"source":"', b'"source":"x', 1)
     made["events"][1]["data"] = base64.b64encode(state).decode()
     with pytest.raises(NotSound, match="not those of its entry"):
         verify(render(made))
 
 
-def test_there_is_none_of_an_unknown_booking(connection: psycopg.Connection) -> None:
+def test_there_is_none_of_an_unknown_booking(
+    database: Database, connection: psycopg.Connection
+) -> None:
     with pytest.raises(BookingNotFound):
-        gather_evidence(connection, "nobody")
+        gather_evidence(connection, event_mapper(database), "nobody")
 
 
 def _flipped(text: str) -> str:

@@ -247,7 +247,7 @@ TWENTY_THOUSAND = """
         SELECT timestamp '2026-01-01' + n * interval '1 minute') AS at (t);
     INSERT INTO "BookingStatusHistory"
     SELECT gen_random_uuid(), 'b' || n, 'f' || n % 100, 's' || n % 100, 'u' || n % 100, NULL, NULL,
-        t, 1, n, t, 'system', 'test', NULL
+        t, 1, n, t, 'system', 'test', NULL, false
     FROM generate_series(1, 20000) AS n, LATERAL (
         SELECT timestamp '2026-01-01' + n * interval '1 minute') AS at (t);
     ANALYZE "Booking", "BookingStatusHistory";

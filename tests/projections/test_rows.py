@@ -115,6 +115,7 @@ def test_an_event_becomes_a_row_with_all_that_it_says() -> None:
         actor="import",
         source="hotel.csv",
         claimedFromStatus="asked",
+        erased=False,
     )
 
 

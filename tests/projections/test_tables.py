@@ -56,6 +56,7 @@ HISTORY_MORE = [
     ("actor", "text", None, False),
     ("source", "text", None, False),
     ("claimedFromStatus", "text", None, True),
+    ("erased", "boolean", None, False),
 ]
 BOOKING_CONTRACT = [
     ("id", "text", None, False),
@@ -187,7 +188,7 @@ def test_views_have_snake_case_columns_jsonb_and_times_with_a_zone(
     assert set(types) == {
         *("id", "booking_id", "version", "from_status", "to_status", "changed_by", "reason"),
         *("metadata", "created_at", "recorded_at", "actor", "source", "claimed_from_status"),
-        "position",
+        *("position", "erased"),
     }
     assert types["metadata"] == "jsonb"
     assert types["created_at"] == types["recorded_at"] == "timestamp with time zone"
@@ -204,7 +205,7 @@ def test_views_have_snake_case_columns_jsonb_and_times_with_a_zone(
 def test_every_column_of_every_view_is_explained(connection: psycopg.Connection) -> None:
     comments = connection.execute(COMMENTS).fetchall()
 
-    assert len(comments) == 87
+    assert len(comments) == 88
     assert [(view, column) for view, column, comment in comments if len(comment) < 8] == []
 
 

@@ -30,6 +30,7 @@ class CuttingProxy:
                 gssencmode="disable",
             ),
             database.schema,
+            database.master_key,
         )
         self.has_cut = threading.Event()
         self._reaches_server: bool | None = None

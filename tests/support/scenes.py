@@ -1,5 +1,8 @@
 """Short words for tests of the write side and the read side: commands, writers, projectors."""
 
+import base64
+import hashlib
+import hmac
 import json
 import threading
 import time
@@ -11,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ledger.booking import Change
 from ledger.commands import ChangeStatus, ImportStatus, OpenBooking, Outcome
@@ -118,6 +122,8 @@ def folded_tables(connection: psycopg.Connection) -> tuple[dict[str, Any], dict[
     bookings: dict[str, Any] = {}
     history: dict[str, Any] = {}
     for position, booking_id, version, _, state in stored_events(connection):
+        said = _opened(connection, booking_id, version, state["sealed"])
+        erased, said = said is None, said or {}
         occurred = _stored_time(state["occurred_at"])
         opened = bookings[booking_id][2] if booking_id in bookings else occurred
         bookings[booking_id] = (state["to_status"], version, opened, occurred, position)
@@ -125,9 +131,9 @@ def folded_tables(connection: psycopg.Connection) -> tuple[dict[str, Any], dict[
             booking_id,
             state["from_status"],
             state["to_status"],
-            state["changed_by"],
-            state["reason"],
-            state["metadata"],
+            said.get("changed_by"),
+            said.get("reason"),
+            said.get("metadata"),
             occurred,
             version,
             position,
@@ -135,6 +141,7 @@ def folded_tables(connection: psycopg.Connection) -> tuple[dict[str, Any], dict[
             state["actor"],
             state["source"],
             state["claimed_from_status"],
+            erased,
         )
     return bookings, history
 
@@ -150,6 +157,26 @@ def live_tables(connection: psycopg.Connection) -> tuple[dict[str, Any], dict[st
             for id_, *facts in history
         },
     )
+
+
+def _opened(
+    connection: psycopg.Connection, booking_id: str, version: int, sealed: str | None
+) -> dict[str, Any] | None:
+    """What is sealed in an event, in the terms of docs/record-format.md; None if it is erased."""
+    if sealed is None:
+        return {}
+    row = connection.execute(
+        "SELECT wrapped FROM booking_key WHERE booking_id = %s", (booking_id,)
+    ).fetchone()
+    if row is None:
+        return None
+    purpose = b"key of booking " + booking_id.encode()
+    key = AESGCM(bytes(32)).decrypt(row[0][:12], row[0][12:], purpose)
+    event_key = hmac.digest(key, str(version).encode(), "sha256")
+    content = base64.b64decode(sealed)
+    if content[:32] != hashlib.sha256(event_key).digest():
+        return None
+    return dict(json.loads(AESGCM(event_key).decrypt(content[32:44], content[44:], None)))
 
 
 def _stored_time(text: str) -> datetime:

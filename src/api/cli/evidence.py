@@ -10,6 +10,7 @@ from api.cli.options import json_option, ledger_options, out_option
 from api.cli.output import print_json, printable, write_text
 from api.settings import read_settings
 from api.storage import open_database
+from ledger.transcoder import event_mapper
 from projections.evidence.gather import gather_evidence
 from projections.evidence.verify_evidence import NotSound, render, summary, verify
 from projections.log.projector import catch_up_log
@@ -29,11 +30,12 @@ def evidence(booking_id: str, out: Path | None, **given: object) -> None:
     """
     settings = read_settings(**given)
     with open_database(settings) as database:
+        mapper = event_mapper(database)
         with database.connect() as connection:
-            find_history(connection, booking_id)
+            find_history(connection, mapper, booking_id)
         catch_up_log(database, settings.load_master_key(), settings.origin)
         with database.connect() as connection:
-            found = gather_evidence(connection, booking_id)
+            found = gather_evidence(connection, mapper, booking_id)
     write_text(render(found), out)
 
 

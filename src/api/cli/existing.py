@@ -8,6 +8,7 @@ from api.storage import open_server
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.schema import require_current
+from ledger.sealing import require_same_master_key
 
 
 class NoLedger(LedgerError):
@@ -27,4 +28,7 @@ def existing_ledger(settings: Settings) -> Iterator[Database]:
         )
     with open_server(settings) as database:
         require_current(database)
+        if database.master_key is not None:
+            with database.connect() as connection:
+                require_same_master_key(connection, database.master_key)
         yield database

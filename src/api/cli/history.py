@@ -13,7 +13,7 @@ from api.cli.output import print_json, print_table, printable
 from api.settings import read_settings
 from ledger.errors import BookingNotFound, InvalidField
 from ledger.limits import check_booking_id
-from ledger.transcoder import event_mapper
+from ledger.transcoder import EventMapper, event_mapper
 from projections.feed import read_histories
 from projections.rows import PositionedEvent
 
@@ -31,21 +31,23 @@ def history(booking_id: str, as_json: bool, **given: object) -> None:
     HTTP interface answers. Exit code 1 if the ledger does not know the booking.
     """
     with existing_ledger(read_settings(**given)) as database, database.connect() as connection:
-        events = find_history(connection, booking_id)
+        events = find_history(connection, event_mapper(database), booking_id)
     if as_json:
         print_json({"bookingId": booking_id, "history": history_document(events)})
     else:
         _print(events)
 
 
-def find_history(connection: psycopg.Connection, booking_id: str) -> Sequence[PositionedEvent]:
+def find_history(
+    connection: psycopg.Connection, mapper: EventMapper, booking_id: str
+) -> Sequence[PositionedEvent]:
     """The events of a booking. Raises BookingNotFound."""
     try:
         check_booking_id(booking_id)
     except InvalidField as error:
         # Nothing that could not be an id is one, and PostgreSQL would refuse some as text.
         raise BookingNotFound(booking_id) from error
-    events = read_histories(connection, event_mapper(), [booking_id]).get(booking_id)
+    events = read_histories(connection, mapper, [booking_id]).get(booking_id)
     if events is None:
         raise BookingNotFound(booking_id)
     return events

@@ -14,7 +14,7 @@ from api.cli.options import json_option, ledger_options
 from api.cli.output import print_facts, print_json, progress_bar
 from api.imports.formats import Format, format_of, read
 from api.imports.rejects import RejectsFile
-from api.imports.rows import RowReader
+from api.imports.rows import RowReader, fingerprint_key
 from api.imports.run import ImportRun, Summary
 from api.imports.stop import StopRequest
 from api.settings import read_settings
@@ -88,7 +88,7 @@ def import_(
         raise click.UsageError("The rejects file must not be the file that is imported.")
     settings = read_settings(**given)
     workflow = settings.read_workflow()
-    reader = RowReader(check_source(source or name, "--source"), assume_utc=assume_utc)
+    source = check_source(source or name, "--source")
     with ExitStack() as stack:
         binary = stack.enter_context(_opened(file))
         rows = read(binary, format_, gzipped=name.lower().endswith(".gz"))
@@ -96,6 +96,7 @@ def import_(
         database = stack.enter_context(open_database(settings))
         rejects_file = stack.enter_context(RejectsFile(rejects))
         stop = stack.enter_context(StopRequest())
+        reader = RowReader(source, fingerprint_key(database), assume_utc=assume_utc)
         with _writer(database, workflow) as writer:
             run = ImportRun(writer, reader, rejects_file)
             try:

@@ -12,6 +12,7 @@ from api.cli.history import find_history
 from api.cli.options import json_option, ledger_options
 from api.cli.output import print_json, printable
 from api.settings import read_settings
+from ledger.transcoder import EventMapper, event_mapper
 from projections.replay import State, Step, replay_all, replay_booking
 from projections.rows import milliseconds
 
@@ -27,14 +28,16 @@ def replay(booking_id: str | None, as_json: bool, **given: object) -> None:
     """
     show = _print_json if as_json else _print
     with existing_ledger(read_settings(**given)) as database, database.connect() as connection:
-        for step in _steps(connection, booking_id):
+        for step in _steps(connection, event_mapper(database), booking_id):
             show(step)
 
 
-def _steps(connection: psycopg.Connection, booking_id: str | None) -> Iterator[Step]:
+def _steps(
+    connection: psycopg.Connection, mapper: EventMapper, booking_id: str | None
+) -> Iterator[Step]:
     if booking_id is None:
-        return replay_all(connection)
-    return replay_booking(find_history(connection, booking_id))
+        return replay_all(connection, mapper)
+    return replay_booking(find_history(connection, mapper, booking_id))
 
 
 def _print_json(step: Step) -> None:

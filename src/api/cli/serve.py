@@ -110,6 +110,7 @@ def _serve_in_workers(
     # Worker processes read their settings from the environment, as any process does.
     os.environ["LEDGER_DATABASE_URL"] = database.url
     os.environ["LEDGER_SCHEMA"] = database.schema
+    os.environ["LEDGER_DATA_DIR"] = str(settings.data_dir.resolve())  # the master key may be there
     if settings.workflow is not None:
         os.environ["LEDGER_WORKFLOW"] = str(settings.workflow.resolve())
     os.environ[MULTIPROCESS_DIRECTORY] = stack.enter_context(tempfile.TemporaryDirectory())

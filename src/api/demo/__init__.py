@@ -3,7 +3,7 @@
 from importlib.resources import as_file, files
 
 from api.imports.formats import Record, read
-from api.imports.rows import RowReader
+from api.imports.rows import RowReader, fingerprint_key
 from ledger.commands import Answer
 from ledger.database import Database
 from ledger.workflow import read_workflow
@@ -21,7 +21,7 @@ def load_demo(database: Database) -> list[Answer]:
     folder = files("api.demo")
     with as_file(folder.joinpath("hotel.toml")) as path:
         workflow = read_workflow(path)
-    rows = RowReader(SOURCE, assume_utc=False)
+    rows = RowReader(SOURCE, fingerprint_key(database), assume_utc=False)
     with as_file(folder.joinpath("hotel.csv")) as path, path.open("rb") as binary:
         records = [one for one in read(binary, "csv", gzipped=False) if isinstance(one, Record)]
     writer = Writer(database, workflow)

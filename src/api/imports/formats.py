@@ -19,7 +19,16 @@ Format = Literal["csv", "ndjson"]
 
 REQUIRED = ("bookingId", "toStatus", "createdAt")
 COLUMNS = ("bookingId", "fromStatus", "toStatus", "changedBy", "reason", "metadata", "createdAt")
-EXPORTED = ("id", "version", "position", "recordedAt", "actor", "source", "claimedFromStatus")
+EXPORTED = (
+    "id",
+    "version",
+    "position",
+    "recordedAt",
+    "actor",
+    "source",
+    "claimedFromStatus",
+    "erased",
+)
 """Columns that `export` adds. A ledger gives its own: they are read over."""
 
 LINE_LENGTH_MAX = 2_097_152

@@ -12,6 +12,7 @@ import orjson
 from api.imports.formats import Values
 from ledger.booking import Change
 from ledger.commands import ImportStatus
+from ledger.database import Database
 from ledger.errors import InvalidField
 from ledger.limits import (
     canonical_metadata,
@@ -44,7 +45,9 @@ class RowReader:
     twice.
     """
 
-    def __init__(self, source: str, *, assume_utc: bool = False) -> None:
+    def __init__(self, source: str, key: bytes, *, assume_utc: bool = False) -> None:
+        """`key` is what fingerprints are made with: they are kept, and made of personal data."""
+        self._key = key
         self._source = f"import:{source}"
         self._assume_utc = assume_utc
         # Counted within a window: identical rows are neighbours in any sensible order, and the
@@ -66,7 +69,8 @@ class RowReader:
             check_reason(reason)
         metadata, canonical = _metadata(values[5])
         created_at = self._time(_required(values[6], "createdAt"))
-        # These bytes are stored, hashed, for ever: another encoding would import all again.
+        # These bytes are stored, hashed with the key, for ever: another encoding would import
+        # all again.
         content = orjson.dumps(
             [booking_id, from_status, to_status, changed_by, reason, canonical, created_at],
             option=orjson.OPT_UTC_Z,
@@ -87,7 +91,7 @@ class RowReader:
         )
 
     def _fingerprint(self, content: bytes) -> bytes:
-        digest = blake2b(content, digest_size=16)
+        digest = blake2b(content, digest_size=16, key=self._key)
         first = digest.digest()
         occurrence = self._occurrences.pop(first, 0) + 1
         self._occurrences[first] = occurrence
@@ -113,6 +117,11 @@ class RowReader:
                 )
             time = time.replace(tzinfo=UTC)
         return check_time(time, "createdAt")
+
+
+def fingerprint_key(database: Database) -> bytes:
+    """What the rows of a ledger's imports are known by."""
+    return database.require_master_key().derive(b"imported row")
 
 
 def _text(value: object, field: str) -> str | None:

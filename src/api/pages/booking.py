@@ -42,7 +42,6 @@ class Entry:
     metadata: list[tuple[str, str, bool]]
     """Names and values, and whether the value needs lines of its own."""
     raw: str
-    erased: bool
 
     @property
     def recorded_apart(self) -> bool:
@@ -106,7 +105,6 @@ def _entries(history: History, shown: int) -> list[Entry]:
             raw=orjson.dumps(
                 orjson.loads(orjson.dumps(event_document(one))), option=orjson.OPT_INDENT_2
             ).decode(),
-            erased=False,
         )
         for one, row, end in list(zip(history, rows, ends, strict=True))[:shown]
     ]

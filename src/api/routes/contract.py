@@ -30,6 +30,7 @@ ENTRY = {
     "actor": "api-key",
     "source": "key:front desk",
     "claimedFromStatus": None,
+    "erased": False,
 }
 EVENT = {
     "position": 41,
@@ -86,6 +87,7 @@ class Entry(BaseModel):
     actor: ActorType
     source: str
     claimedFromStatus: str | None  # noqa: N815
+    erased: bool
 
 
 class HistoryAnswer(BaseModel):
@@ -167,6 +169,7 @@ class Event(BaseModel):
     actor: ActorType
     source: str
     claimedFromStatus: str | None  # noqa: N815
+    erased: bool
 
 
 class EventPage(BaseModel):

@@ -13,7 +13,6 @@ from api.routes.contract import LINK_HEADERS, EventPage, problems
 from api.store import TheStore
 from api.tail import Tail
 from ledger.errors import InvalidField
-from ledger.transcoder import event_mapper
 from projections.feed import events_after
 
 router = APIRouter(prefix="/api/events", tags=["feed"])
@@ -39,7 +38,7 @@ def events(
     del key
     after = after or 0
     with store.connection() as connection:
-        found = events_after(connection, event_mapper(), after, limit)
+        found = events_after(connection, store.mapper, after, limit)
     position = found[-1].position if found else after
     headers = {"Cache-Control": "private, no-cache"}
     if len(found) == limit:

@@ -31,7 +31,7 @@ def read_evidence(booking_id: BookingPath, key: ReaderRole, store: TheStore) -> 
     and print, which `booking-ledger verify-evidence` checks offline."""
     del key
     with store.connection() as connection:
-        evidence = gather_evidence(connection, booking_id)
+        evidence = gather_evidence(connection, store.mapper, booking_id)
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", booking_id)[:60].strip("-") or "booking"
     disposition = {"Content-Disposition": f'attachment; filename="evidence-{name}.html"'}
     return HTMLResponse(render(evidence), headers={**HEADERS, **disposition})

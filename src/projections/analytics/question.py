@@ -7,8 +7,7 @@ from typing import Any
 import psycopg
 
 from ledger.errors import InvalidField
-from ledger.transcoder import event_mapper
-from projections.feed import events_after
+from projections.feed import recorded_at
 from projections.queries import (
     FRESH_SECONDS,
     Filter,
@@ -56,8 +55,8 @@ def moment(connection: psycopg.Connection, as_of_position: int | None) -> Moment
 
 
 def _recorded_at(connection: psycopg.Connection, position: int) -> datetime | None:
-    events = events_after(connection, event_mapper(), position - 1, 1) if position > 0 else []
-    return milliseconds(events[0].event.timestamp) if events else None
+    found = recorded_at(connection, position)
+    return None if found is None else milliseconds(found)
 
 
 def conditions(chosen: Filter, entry: str) -> tuple[str, list[Any]]:

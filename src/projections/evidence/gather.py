@@ -4,10 +4,12 @@ import base64
 import time
 from typing import Any
 
+import orjson
 import psycopg
 
 from ledger.errors import BookingNotFound
 from ledger.record import entry
+from ledger.transcoder import EventMapper
 from projections.evidence.verify_evidence import FORMAT
 from projections.feed import EVENTS_OF
 from projections.log import checkpoint_table, signing_keys
@@ -17,8 +19,11 @@ SIGNED_SECONDS_MAX = 5.0
 _ASK_SECONDS = 0.05
 
 
-def gather_evidence(connection: psycopg.Connection, booking_id: str) -> dict[str, Any]:
-    """The events of a booking, each with its proof against one checkpoint that covers them all.
+def gather_evidence(
+    connection: psycopg.Connection, mapper: EventMapper, booking_id: str
+) -> dict[str, Any]:
+    """The events of a booking, each with its proof against one checkpoint that covers them all,
+    and the key that opens its personal parts.
 
     Waits for that checkpoint. Raises BookingNotFound, NotInLog where there is no log at all, or
     LogBehind where no checkpoint covers the newest event in time.
@@ -36,7 +41,12 @@ def gather_evidence(connection: psycopg.Connection, booking_id: str) -> dict[str
         "checkpoint": str(checkpoint.note),
         "vkey": signers[0].vkey,
         "events": [
-            {"index": proof.index, "hashes": [_text(one) for one in proof.hashes], **_entry(row)}
+            {
+                "index": proof.index,
+                "hashes": [_text(one) for one in proof.hashes],
+                **_entry(row),
+                **_key(mapper, row),
+            }
             for proof, row in zip(proofs, rows, strict=True)
         ],
     }
@@ -60,10 +70,20 @@ def _signed_size(connection: psycopg.Connection, position: int) -> int:
 
 def _entry(row: tuple[Any, ...]) -> dict[str, str]:
     """The entry, and the data where they are too long to stand in it."""
-    made, state = entry(*row), row[4]
+    made, state = entry(*row[:5]), row[4]
     if made.endswith(state + b"}"):
         return {"entry": _text(made)}
     return {"entry": _text(made), "data": _text(state)}
+
+
+def _key(mapper: EventMapper, row: tuple[Any, ...]) -> dict[str, str]:
+    """The key of this event alone; none where nothing is sealed, or it was erased."""
+    _, booking_id, version, _, state, wrapped = row
+    sealed = orjson.loads(state).get("sealed")
+    if sealed is None or wrapped is None:
+        return {}
+    key = mapper.unwrap(booking_id, wrapped)
+    return {} if key.open(version, sealed) is None else {"key": _text(key.event_key(version))}
 
 
 def _text(content: bytes) -> str:

@@ -16,8 +16,9 @@ import json
 import sys
 from typing import Any, Optional
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 FORMAT = "booking-ledger/evidence/1"
 BEGIN, END = '<script type="application/json" id="evidence">', "</script>"
@@ -128,7 +129,31 @@ def _event(one: dict[str, Any], size: int, root: bytes) -> dict[str, Any]:
         if hashlib.sha256(state).hexdigest() != line["dataSha256"]:
             raise NotSound(f"The data of the event at index {index} are not those of its entry.")
         line["data"] = json.loads(state)
+    line["personal"] = _personal(one, line["data"])
     return line
+
+
+def _personal(one: dict[str, Any], data: dict[str, Any]) -> Optional[dict[str, Any]]:
+    """What the event says of persons; None where its key is not in the file.
+
+    The hash of the key stands before what it sealed, so no other key can make it say another
+    thing.
+    """
+    sealed = data["sealed"]
+    if sealed is None:
+        return {}
+    if "key" not in one:
+        return None
+    key, content = _decoded(one["key"]), _decoded(sealed)
+    if hashlib.sha256(key).digest() != content[:32]:
+        raise NotSound("A key is not the one that the event was sealed with.")
+    try:
+        found = json.loads(AESGCM(key).decrypt(content[32:44], content[44:], None))
+    except InvalidTag as error:
+        raise NotSound("What is sealed in an event does not open.") from error
+    if not isinstance(found, dict):
+        raise NotSound("What is sealed in an event is not an object.")
+    return found
 
 
 def _root(found: bytes, index: int, size: int, hashes: list[bytes]) -> Optional[bytes]:
@@ -200,12 +225,16 @@ def render(evidence: dict[str, Any]) -> str:
 def _shown(one: dict[str, Any]) -> str:
     line = json.loads(_decoded(one["entry"]))
     data = json.loads(_decoded(one["data"])) if "data" in one else line["data"]
-    metadata = data["metadata"]
+    personal = _personal(one, data)
+    said = personal or {}
+    metadata = said.get("metadata")
+    hidden = "not in this file: it was erased, or is kept back"
     facts = [
         ("occurred", data["occurred_at"]),
         ("recorded", data["timestamp"]),
-        ("by", data["changed_by"] or "the system"),
-        ("reason", data["reason"]),
+        ("who, why", hidden if personal is None else None),
+        ("by", None if personal is None else said.get("changed_by", "the system")),
+        ("reason", said.get("reason")),
         ("metadata", metadata and json.dumps(metadata, ensure_ascii=False)),
         ("claimed from", data["claimed_from_status"]),
         ("came by", f"{data['actor']}, {data['source']}"),

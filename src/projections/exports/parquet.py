@@ -41,6 +41,7 @@ def schema() -> "pa.Schema":
         "position": pa.int64(),
         "createdAt": pa.timestamp("ms", tz="UTC"),
         "recordedAt": pa.timestamp("ms", tz="UTC"),
+        "erased": pa.bool_(),
     }
     return pa.schema(
         pa.field(name, types.get(name, pa.string()), nullable=name in NULLABLE)

@@ -24,5 +24,6 @@ CREATE TABLE "BookingStatusHistory{s}" (
     "recordedAt" timestamp(3) NOT NULL,
     actor text NOT NULL,
     source text NOT NULL,
-    "claimedFromStatus" text
+    "claimedFromStatus" text,
+    erased boolean NOT NULL
 );

@@ -20,7 +20,7 @@ CREATE OR REPLACE VIEW booking_status_history AS
         "changedBy" AS changed_by, reason, metadata::jsonb AS metadata,
         "createdAt" AT TIME ZONE 'UTC' AS created_at,
         "recordedAt" AT TIME ZONE 'UTC' AS recorded_at,
-        actor, source, "claimedFromStatus" AS claimed_from_status, position
+        actor, source, "claimedFromStatus" AS claimed_from_status, position, erased
     FROM "BookingStatusHistory{s}";
 COMMENT ON VIEW booking_status_history IS 'One row a status that a booking came to have.';
 COMMENT ON COLUMN booking_status_history.id IS 'Stable id of the row: the same after a rebuild.';
@@ -37,3 +37,4 @@ COMMENT ON COLUMN booking_status_history.actor IS 'user (proved by a token), api
 COMMENT ON COLUMN booking_status_history.source IS 'The credential or the import that it came by.';
 COMMENT ON COLUMN booking_status_history.claimed_from_status IS 'Previous status that an imported row claimed, where it disagrees; else null.';
 COMMENT ON COLUMN booking_status_history.position IS 'Position of the event in the ledger.';
+COMMENT ON COLUMN booking_status_history.erased IS 'Whether who, why and metadata were there, and were erased since.';
