@@ -8,8 +8,17 @@ import orjson
 from starlette.responses import Response
 
 from ledger.commands import Outcome
+from ledger.personal_data import booking_of_stream
 from ledger.workflow import Workflow
-from projections.rows import BookingRow, HistoryRow, PositionedEvent, history_row, milliseconds
+from projections.rows import (
+    BookingRow,
+    HistoryRow,
+    Positioned,
+    PositionedDecision,
+    PositionedEvent,
+    history_row,
+    milliseconds,
+)
 
 
 class JsonResponse(Response):
@@ -90,7 +99,10 @@ def history_entry(row: HistoryRow) -> dict[str, Any]:
     }
 
 
-def event_document(positioned: PositionedEvent) -> dict[str, Any]:
+def event_document(positioned: Positioned) -> dict[str, Any]:
+    """Any event: a change of status, or a decision about personal data."""
+    if isinstance(positioned, PositionedDecision):
+        return decision_document(positioned)
     entry = history_entry(history_row(positioned))
     entry["occurredAt"] = entry.pop("createdAt")
     return {
@@ -99,6 +111,27 @@ def event_document(positioned: PositionedEvent) -> dict[str, Any]:
         "type": type(positioned.event).TOPIC,  # type: ignore[attr-defined]
         **entry,
     }
+
+
+def decision_document(positioned: PositionedDecision) -> dict[str, Any]:
+    event = positioned.event
+    return {
+        "position": positioned.position,
+        "bookingId": booking_of_stream(event.originator_id),
+        "type": event.TOPIC,
+        "version": event.originator_version,
+        "recordedAt": rfc3339(milliseconds(event.timestamp)),
+        "decidedBy": event.decided_by,
+        "reason": event.reason,
+        "actor": event.actor,
+        "source": event.source,
+    }
+
+
+def history_etag(history: Sequence[PositionedEvent]) -> str:
+    """The version, and how many of the entries are erased: they were others before."""
+    erased = sum(one.erased for one in history)
+    return f'"v{len(history)}-{erased}-erased"' if erased else etag(len(history))
 
 
 def conditional(

@@ -44,6 +44,7 @@ from api.routes import (
     keys,
     lists,
     log,
+    personal_data,
 )
 from api.sessions import Sessions
 from api.settings import Settings, read_settings
@@ -123,6 +124,7 @@ def create_app(settings: Settings, database: Database) -> Application:
     app.state.remembered = Remembered()
     for module in (
         bookings,
+        personal_data,
         evidence,
         changes,
         lists,

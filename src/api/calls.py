@@ -20,15 +20,24 @@ from api.answers import (
     conditional,
     etag,
     history_document,
+    history_etag,
     outcome_document,
 )
 from api.door import Door
 from api.keys import Principal
-from api.models import Body, BulkBody, BulkChangeBody, ChangeBody, OpenBody
+from api.models import Body, BulkBody, BulkChangeBody, ChangeBody, OpenBody, ReasonBody
 from api.problems import problem_of
 from ledger.booking import ActorType, Change
-from ledger.commands import Answer, ChangeStatus, OpenBooking, Outcome, RecordStatus
+from ledger.commands import (
+    Answer,
+    ChangeStatus,
+    DecideOnPersonalData,
+    OpenBooking,
+    Outcome,
+    RecordStatus,
+)
 from ledger.errors import BookingNotFound, InvalidField, Refusal
+from ledger.personal_data import Decision, Verdict
 from ledger.transaction import Idempotency
 from ledger.workflow import Workflow
 from projections.reader import History
@@ -101,6 +110,26 @@ class Calls:
             headers={"Ledger-Position": str(max(positions))} if positions else {},
         )
 
+    async def decide(
+        self, booking_id: str, verdict: Verdict, reason: str, caller: Caller
+    ) -> Response:
+        """Erase, hold or release what is personal in a booking."""
+        principal = caller.principal
+        decision = Decision(
+            verdict=verdict,
+            reason=reason,
+            decided_by=principal.subject,
+            actor="api-key" if principal.subject is None else "user",
+            source=principal.source,
+        )
+        same = self._idempotency(caller, verdict, f"{OPEN}/{booking_id}", ReasonBody(reason=reason))
+        command = DecideOnPersonalData(booking_id, decision)
+        outcome: Outcome = await self._door.record_one(command, same)
+        return JsonResponse(
+            {"bookingId": booking_id, "changed": outcome.kind == "changed"},
+            headers={"Ledger-Position": str(outcome.position)},
+        )
+
     async def history(self, booking_id: str) -> History:
         """The events of a booking. Raises BookingNotFound."""
         history = await self._door.history(booking_id)
@@ -124,7 +153,7 @@ class Calls:
                 "bookingId": history[0].event.originator_id,
                 "history": history_document(history),
             },
-            etag(len(history)),
+            history_etag(history),
             if_none_match,
             history[-1].position,
         )

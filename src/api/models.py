@@ -126,6 +126,25 @@ class BulkBody(Body):
     changes: list[BulkChangeBody] = Field(min_length=1, max_length=CHANGES_MAX)
 
 
+WhyDecided = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=limits.REASON_LENGTH_MAX,
+        description="Kept for ever and shown to every reader: name no person in it",
+        examples=["request 2026-118"],
+        json_schema_extra={"pattern": r"^[^\x00]*$"},
+    ),
+    _within(limits.check_reason),
+]
+
+
+class ReasonBody(Body):
+    """Why something is decided."""
+
+    reason: WhyDecided
+
+
 class KeyBody(Body):
     name: Annotated[str, Field(min_length=1, max_length=100, examples=["front desk"])]
     role: Role

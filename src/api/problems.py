@@ -23,6 +23,7 @@ from ledger.errors import (
     InvalidField,
     LedgerError,
     OutcomeUnknown,
+    PersonalDataHeld,
     StoreUnavailable,
     TransitionNotAllowed,
     UnknownStatus,
@@ -103,6 +104,10 @@ BY_ERROR: Mapping[type[LedgerError], ProblemType] = {
         "version-mismatch", 412, "Booking has changed",
         "If-Match names another version than the booking has; `currentVersion`, "
         "`currentStatus` and `allowedTransitions` say where it is.",
+    ),
+    PersonalDataHeld: ProblemType(
+        "personal-data-held", 409, "Booking is under legal hold",
+        "What is personal in it cannot be erased until the hold is released.",
     ),
     IdempotencyKeyReused: ProblemType(
         "idempotency-key-reused", 422, "Idempotency key used before",

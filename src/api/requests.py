@@ -8,14 +8,14 @@ from pydantic import BeforeValidator
 
 from api.calls import Caller, Calls
 from api.door import Door
-from api.gate import ENCODED_SLASH, WriterRole
+from api.gate import ENCODED_SLASH, AdminRole, WriterRole
 from api.models import BookingId
 from ledger.errors import InvalidField
 from ledger.workflow import Workflow
 
 _ETAG = re.compile(r'(?:W/)?"[^"]*"')
 _ETAGS = re.compile(r'(?:W/)?"[^"]*"(?:\s*,\s*(?:W/)?"[^"]*")*')
-_VERSION_TAG = re.compile(r'"v(\d{1,18})"')
+_VERSION_TAG = re.compile(r'"v(\d{1,18})(?:-\d{1,18}-erased)?"')
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
@@ -53,16 +53,17 @@ def parse_if_match(if_match: str | None) -> frozenset[int] | None:
     return frozenset(int(version[1]) for version in versions if version)
 
 
-async def _caller(
-    principal: WriterRole,
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            description="Makes the request safe to send again: it is recorded once",
-            json_schema_extra={"pattern": f"^{_IDEMPOTENCY_KEY.pattern}$"},
-        ),
-    ] = None,
-) -> Caller:
+IdempotencyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Makes the request safe to send again: it is recorded once",
+        json_schema_extra={"pattern": f"^{_IDEMPOTENCY_KEY.pattern}$"},
+    ),
+]
+
+
+async def _caller(principal: WriterRole, idempotency_key: IdempotencyHeader = None) -> Caller:
     return Caller(principal, parse_idempotency_key(idempotency_key))
 
 
@@ -80,8 +81,13 @@ def parse_idempotency_key(idempotency_key: str | None) -> str | None:
     return key
 
 
+async def _admin_caller(principal: AdminRole, idempotency_key: IdempotencyHeader = None) -> Caller:
+    return Caller(principal, parse_idempotency_key(idempotency_key))
+
+
 IfMatch = Annotated[frozenset[int] | None, Depends(_if_match)]
 TheCaller = Annotated[Caller, Depends(_caller)]
+TheAdmin = Annotated[Caller, Depends(_admin_caller)]
 
 
 async def calls(request: Request) -> Calls:

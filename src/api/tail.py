@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 import orjson
@@ -15,9 +15,10 @@ from api.answers import event_document
 from api.store import Store
 from ledger.database import Database
 from ledger.errors import StoreUnavailable
+from ledger.personal_data import Erased
 from ledger.transcoder import event_mapper
 from projections.feed import events_after, head, wait_for_notification
-from projections.rows import PositionedEvent
+from projections.rows import Positioned
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +119,9 @@ class Tail:
             events = events_after(connection, self._mapper, position, BATCH_EVENTS)
             if events:
                 position = events[-1].position
+                if any(isinstance(one.event, Erased) for one in events):
+                    self._kept.clear()  # what comes before may hold what was erased
+                    events = [one for one in events if one.position > _last_erasure(events)]
                 self._kept.extend(_item(one) for one in events)
                 self._loop.call_soon_threadsafe(self._wake)
             else:
@@ -129,5 +133,10 @@ class Tail:
         woken.set()
 
 
-def _item(positioned: PositionedEvent) -> Item:
+def _last_erasure(events: Sequence[Positioned]) -> int:
+    """The position up to which events are to be read again from the database."""
+    return max(one.position for one in events if isinstance(one.event, Erased))
+
+
+def _item(positioned: Positioned) -> Item:
     return positioned.position, orjson.dumps(event_document(positioned)).decode()

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from ledger.booking import Booking, Change
 from ledger.errors import BookingNotFound, Refusal
+from ledger.personal_data import Decision
 from ledger.workflow import Workflow
 
 OutcomeKind = Literal["opened", "changed", "unchanged", "known"]
@@ -46,7 +47,16 @@ class ImportStatus:
     fingerprint: bytes
 
 
-Command = OpenBooking | ChangeStatus | RecordStatus | ImportStatus
+@dataclass(frozen=True, slots=True)
+class DecideOnPersonalData:
+    """Erase what is personal in a known booking, hold it against erasure, or release the hold."""
+
+    booking_id: str
+    decision: Decision
+
+
+StatusCommand = OpenBooking | ChangeStatus | RecordStatus | ImportStatus
+Command = StatusCommand | DecideOnPersonalData
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +95,7 @@ def answer_from_record(record: dict[str, Any]) -> Answer:
 
 
 def decide(
-    booking: Booking | None, command: Command, workflow: Workflow, now: datetime
+    booking: Booking | None, command: StatusCommand, workflow: Workflow, now: datetime
 ) -> tuple[Booking, OutcomeKind]:
     """Carry out a command on a booking (None: the ledger does not know it).
 
@@ -102,7 +112,7 @@ def decide(
     return booking, "unchanged"
 
 
-def _change(booking: Booking, command: Command, workflow: Workflow, now: datetime) -> bool:
+def _change(booking: Booking, command: StatusCommand, workflow: Workflow, now: datetime) -> bool:
     match command:
         case OpenBooking():
             booking.refuse_second_opening()

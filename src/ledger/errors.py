@@ -99,6 +99,19 @@ class VersionMismatch(Refusal):
 
 
 @dataclass(eq=False)
+class PersonalDataHeld(Refusal):
+    """Booking is under legal hold"""
+
+    booking_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"What is personal in booking {self.booking_id!r} is under legal hold and cannot be "
+            "erased; release the hold first."
+        )
+
+
+@dataclass(eq=False)
 class IdempotencyKeyReused(Refusal):
     """Idempotency key used before"""
 

@@ -25,6 +25,7 @@ from psycopg.sql import SQL, Composed, Literal
 
 from ledger.booking import Booking
 from ledger.database import Database
+from ledger.personal_data import PersonalData
 from ledger.transcoder import event_mapper
 
 EVENTS_TABLE = "ledger_events"
@@ -214,6 +215,10 @@ class BookingLedger(Application[str]):
         return event_mapper(self.database)
 
 
+Loaded = Booking | PersonalData
+"""What the events of a stream give."""
+
+
 class BookingCache:
     """The bookings that were changed last, as of some version; the newest events are still read.
 
@@ -223,13 +228,13 @@ class BookingCache:
 
     def __init__(self, size_max: int) -> None:
         self._size_max = size_max
-        self._bookings: OrderedDict[str, Booking] = OrderedDict()
+        self._bookings: OrderedDict[str, Loaded] = OrderedDict()
 
-    def take(self, booking_id: str) -> Booking | None:
+    def take(self, booking_id: str) -> Loaded | None:
         """Out of the cache and into the caller's hands, who may leave it half changed."""
         return self._bookings.pop(booking_id, None)
 
-    def keep(self, bookings: Iterable[Booking]) -> None:
+    def keep(self, bookings: Iterable[Loaded]) -> None:
         for booking in bookings:
             self._bookings[booking.id] = booking
         while len(self._bookings) > self._size_max:

@@ -1,6 +1,6 @@
 """One transaction of the writer: load, decide, store."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,16 +11,26 @@ from eventsourcing.persistence import StoredEvent
 from psycopg.sql import SQL
 
 from ledger.booking import Booking
-from ledger.commands import Answer, Command, ImportStatus, Outcome, answer_from_record, decide
+from ledger.commands import (
+    Answer,
+    Command,
+    DecideOnPersonalData,
+    ImportStatus,
+    Outcome,
+    answer_from_record,
+    decide,
+)
 from ledger.database import Database
-from ledger.errors import IdempotencyKeyReused, Refusal
+from ledger.errors import BookingNotFound, IdempotencyKeyReused, Refusal
 from ledger.event_store import (
     COPY_FROM_EVENTS,
     BookingCache,
+    Loaded,
     append_events,
     copy_events,
     lock_statement,
 )
+from ledger.personal_data import PersonalData, stream_of
 from ledger.sealing import BookingKey
 from ledger.transcoder import PERSONAL, EventMapper
 from ledger.workflow import Workflow
@@ -53,6 +63,7 @@ STORE_ANSWERS = """
     SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::bytea[])
 """
 STORE_IMPORTED = "INSERT INTO imported_row (fingerprint) SELECT unnest(%b::bytea[])"
+DESTROY_KEYS = "DELETE FROM booking_key WHERE booking_id = ANY(%s)"
 AT_POSITION = """
     SELECT originator_id, originator_version, topic, state
     FROM ledger_events WHERE notification_id = %s
@@ -98,12 +109,14 @@ class Plan:
     events: list[StoredEvent] = field(default_factory=list)
     answers: dict[tuple[str, str], tuple[bytes, list[Answer]]] = field(default_factory=dict)
     imported: set[bytes] = field(default_factory=set)
-    bookings: dict[str, Booking] = field(default_factory=dict)
+    bookings: dict[str, Loaded] = field(default_factory=dict)
     wrapped: dict[str, bytes] = field(default_factory=dict)
     """Keys of bookings, as they are stored."""
     keys: dict[str, BookingKey] = field(default_factory=dict)
     """Those that were needed."""
     new_keys: dict[str, bytes] = field(default_factory=dict)
+    erased: set[str] = field(default_factory=set)
+    """Bookings whose stored key is to be destroyed."""
 
     @property
     def newest_position(self) -> int:
@@ -139,7 +152,7 @@ class Transaction:
         fingerprints = [
             c.fingerprint for r in requests for c in r.commands if isinstance(c, ImportStatus)
         ]
-        bookings = self._take_cached(c.booking_id for r in requests for c in r.commands)
+        bookings = self._take_cached(_streams(requests))
         cursor = connection.cursor()
         # In one message: the lock is waited for before the next statement takes its snapshot.
         cursor.execute(self._begin, prepare=False)
@@ -170,6 +183,8 @@ class Transaction:
             cursor.execute(STORE_IMPORTED, (list(plan.imported),))
         if plan.answers:
             cursor.execute(STORE_ANSWERS, _answer_columns(plan))
+        if plan.erased:
+            cursor.execute(DESTROY_KEYS, (list(plan.erased),))
         if len(plan.events) >= COPY_FROM_EVENTS:
             copy_events(cursor, plan.events, plan.new_keys, plan.head + 1)
             cursor.execute(NOTIFY, (self._channel,))
@@ -193,12 +208,12 @@ class Transaction:
         first = plan.events[0]
         return found == (first.originator_id, first.originator_version, first.topic, first.state)
 
-    def _take_cached(self, booking_ids: Iterable[str]) -> dict[str, Booking | None]:
+    def _take_cached(self, booking_ids: Iterable[str]) -> dict[str, Loaded | None]:
         return {
             booking_id: self._cache.take(booking_id) for booking_id in dict.fromkeys(booking_ids)
         }
 
-    def _replay(self, bookings: dict[str, Booking | None], rows: Iterable[Any]) -> None:
+    def _replay(self, bookings: dict[str, Loaded | None], rows: Iterable[Any]) -> None:
         for booking_id, version, topic, state in rows:
             event = self._mapper.to_domain_event(StoredEvent(booking_id, version, topic, state))
             bookings[booking_id] = event.mutate(bookings[booking_id])
@@ -222,7 +237,9 @@ class Transaction:
         return answers
 
     def _answer(self, plan: Plan, command: Command, taken: set[bytes], now: datetime) -> Answer:
-        booking = plan.bookings.get(command.booking_id)
+        if isinstance(command, DecideOnPersonalData):
+            return self._decide(plan, command, now)
+        booking = _booking(plan, command.booking_id)
         if isinstance(command, ImportStatus):
             if command.fingerprint in taken:
                 assert booking is not None
@@ -244,6 +261,29 @@ class Transaction:
         disputed = event.claimed_from_status is not None  # type: ignore[attr-defined]
         return _outcome(kind, booking, plan.newest_position, disputed=disputed)
 
+    def _decide(self, plan: Plan, command: DecideOnPersonalData, now: datetime) -> Answer:
+        booking_id, stream = command.booking_id, stream_of(command.booking_id)
+        booking = _booking(plan, booking_id)
+        if booking is None:
+            return BookingNotFound(booking_id=booking_id)
+        found = plan.bookings.get(stream) or PersonalData(stream)
+        assert isinstance(found, PersonalData)
+        is_sealed = booking_id in plan.wrapped or booking_id in plan.new_keys
+        try:
+            event = found.decide(command.decision, now, is_sealed=is_sealed)
+        except Refusal as refusal:
+            return refusal
+        if event is None:
+            return _outcome("unchanged", booking, plan.newest_position)
+        plan.bookings[stream] = found
+        plan.events.append(self._mapper.to_stored_event(event))
+        if command.decision.verdict == "erase":
+            # What was sealed before in this transaction is lost with its key, as it must be.
+            for keys in (plan.wrapped, plan.keys, plan.new_keys):
+                keys.pop(booking_id, None)
+            plan.erased.add(booking_id)
+        return _outcome("changed", booking, plan.newest_position)
+
     def _key(self, plan: Plan, event: Any) -> BookingKey | None:
         """The key of the event's booking, made where it has none; None where it needs none."""
         if all(getattr(event, name) is None for name in PERSONAL):
@@ -257,6 +297,21 @@ class Transaction:
                 key = self._mapper.unwrap(booking_id, wrapped)
             plan.keys[booking_id] = key
         return plan.keys[booking_id]
+
+
+def _streams(requests: Sequence[Request]) -> Iterator[str]:
+    """What is to be loaded."""
+    for request in requests:
+        for command in request.commands:
+            yield command.booking_id
+            if isinstance(command, DecideOnPersonalData):
+                yield stream_of(command.booking_id)
+
+
+def _booking(plan: Plan, booking_id: str) -> Booking | None:
+    found = plan.bookings.get(booking_id)
+    assert not isinstance(found, PersonalData)
+    return found
 
 
 def _outcome(kind: Any, booking: Booking, position: int, *, disputed: bool = False) -> Outcome:

@@ -29,7 +29,7 @@ class EventTranscoder(Transcoder):
 
     def decode(self, data: bytes) -> Any:
         state = orjson.loads(data)
-        for name in _TIMES:
+        for name in _TIMES if "occurred_at" in state else _TIMES[:1]:
             state[name] = datetime.fromisoformat(state[name])
         return state
 

@@ -2,9 +2,11 @@
 
 from eventsourcing.persistence import StoredEvent
 
+from ledger.personal_data import DecisionEvent, Erased, booking_of_stream
 from projections.audit_chain import Chain
 from projections.audit_events import UnreadableEvent, read_event
 from projections.audit_rows import (
+    Key,
     TableComparison,
     booking_comparison,
     booking_key,
@@ -13,7 +15,7 @@ from projections.audit_rows import (
 )
 from projections.audit_snapshot import Snapshot
 from projections.rebuild import Progress
-from projections.rows import BookingRow, PositionedEvent, booking_row, history_row
+from projections.rows import BookingRow, HistoryRow, PositionedEvent, booking_row, history_row
 
 PROGRESS_EVENTS = 1_000
 
@@ -28,12 +30,14 @@ def check_bookings(snapshot: Snapshot, progress: Progress | None) -> None:
     """Each booking is one unbroken chain, and its rows are what its events give."""
     audited: _Booking | None = None
     histories, bookings = history_comparison(snapshot), booking_comparison(snapshot)
-    for booking_id, version, position, topic, state, wrapped in snapshot.stream("events", EVENTS):
+    for stream, version, position, topic, state, wrapped in snapshot.stream("events", EVENTS):
+        # The stream of decisions sorts right behind that of its booking.
+        booking_id = booking_of_stream(stream)
         if audited is None or audited.id != booking_id:
             if audited is not None:
                 audited.end()
             audited = _Booking(snapshot, booking_id, histories, bookings)
-        audited.add(position, StoredEvent(booking_id, version, topic, state), wrapped)
+        audited.add(position, StoredEvent(stream, version, topic, state), wrapped)
         snapshot.events += 1
         if progress is not None and snapshot.events % PROGRESS_EVENTS == 0:
             progress(snapshot.events, snapshot.head)
@@ -62,28 +66,66 @@ class _Booking:
         self._histories = histories
         self._bookings = bookings
         self._chain = Chain(booking_id, snapshot.findings)
-        self._row: BookingRow | None = None
-        self._whole = True
+        self._decisions = Chain(booking_id, snapshot.findings)
+        self._rows: list[HistoryRow | None] = []
+        """In the order of versions; None where the event cannot be read."""
+        self._keys: list[Key] = []
+        self._erasures: list[int] = []
 
     def add(self, position: int, stored: StoredEvent, wrapped: bytes | None) -> None:
         version = stored.originator_version
+        of_booking = stored.originator_id == self.id
+        chain = self._chain if of_booking else self._decisions
+        row: HistoryRow | None = None
         try:
             event, erased = read_event(self._snapshot.mapper, stored, wrapped)
         except UnreadableEvent as error:
             self._snapshot.findings.add("unreadable_event", str(error), self.id, version, position)
-            self._chain.skip(version, position)
-            self._histories.skip(history_key(self.id, version))
-            self._whole = False
-            return
-        self._chain.follow(event, position)
-        if position <= self._compared_up_to:
+            chain.skip(version, position)
+        else:
+            if isinstance(event, DecisionEvent):
+                chain.place(version, position)
+                if isinstance(event, Erased):
+                    self._erasures.append(position)
+                return
+            chain.follow(event, position)
             row = history_row(PositionedEvent(position, event, erased))
-            self._histories.expect(row)
-            self._row = booking_row(row, self._row)
+        if of_booking:
+            self._rows.append(row)
+            self._keys.append(history_key(self.id, version))
 
     def end(self) -> None:
+        booking: BookingRow | None = None
+        for key, row in zip(self._keys, self._rows, strict=True):
+            if row is None:
+                self._histories.skip(key)
+                continue
+            self._check_seal(row)
+            if row.position > self._compared_up_to:
+                continue
+            booking = booking_row(row, booking)
+            if row.erased and self._is_erased_later(row):
+                self._histories.skip(key)
+            else:
+                self._histories.expect(row)
         # What an unreadable event said is not known, so neither is the booking after it.
-        if not self._whole:
+        if None in self._rows:
             self._bookings.skip(booking_key(self.id))
-        elif self._row is not None:
-            self._bookings.expect(self._row)
+        elif booking is not None:
+            self._bookings.expect(booking)
+
+    def _check_seal(self, row: HistoryRow) -> None:
+        """What was sealed can be read until there is an erasure, and then no more."""
+        is_due = any(position > row.position for position in self._erasures)
+        said = (row.changedBy, row.reason, row.metadata) != (None, None, None)
+        if row.erased and not is_due:
+            detail = "what is personal in it cannot be read, and was never erased"
+            self._snapshot.findings.add("key_missing", detail, self.id, row.version, row.position)
+        if said and is_due:
+            detail = "what is personal in it was erased, and can be read all the same"
+            self._snapshot.findings.add("not_erased", detail, self.id, row.version, row.position)
+
+    def _is_erased_later(self, row: HistoryRow) -> bool:
+        """Whether the read model has not come to the erasure yet."""
+        up_to = self._compared_up_to
+        return not any(row.position < position <= up_to for position in self._erasures)

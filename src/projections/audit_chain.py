@@ -17,7 +17,7 @@ class Chain:
 
     def follow(self, event: BookingEvent, position: int) -> None:
         version = event.originator_version
-        self._place(version, position)
+        self.place(version, position)
         first = version == Booking.INITIAL_VERSION
         if isinstance(event, Booking.Created) != first:
             self._findings.add(
@@ -39,10 +39,11 @@ class Chain:
 
     def skip(self, version: int, position: int) -> None:
         """An event that cannot be read: what follows it may come from any status."""
-        self._place(version, position)
+        self.place(version, position)
         self._status_known = False
 
-    def _place(self, version: int, position: int) -> None:
+    def place(self, version: int, position: int) -> None:
+        """An event of which no more is to be looked at."""
         if version != self._version + 1:
             detail = f"missing before version {version}: {span(self._version + 1, version - 1)}"
             self._findings.add("version_gap", detail, self._booking_id, version, position)

@@ -9,6 +9,7 @@ from eventsourcing.persistence import MapperDeserialisationError, StoredEvent
 from ledger.booking import Booking, BookingEvent
 from ledger.errors import LedgerError
 from ledger.master_key import MasterKeyError
+from ledger.personal_data import EVENTS, DecisionEvent, booking_of_stream
 from ledger.sealing import SealBroken
 from ledger.transcoder import EventMapper
 
@@ -28,9 +29,19 @@ FIELDS: Mapping[str, tuple[type, ...]] = {
     "originator_id": TEXT,
     "originator_version": (int,),
 }
+DECISION_FIELDS: Mapping[str, tuple[type, ...]] = {
+    "timestamp": (datetime,),
+    "reason": TEXT,
+    "decided_by": TEXT_OR_NULL,
+    "actor": TEXT,
+    "source": TEXT,
+    "originator_id": TEXT,
+    "originator_version": (int,),
+}
 FIELDS_BY_TOPIC = {
     Booking.Created.TOPIC: {**FIELDS, "originator_topic": TEXT},
     Booking.StatusChanged.TOPIC: FIELDS,
+    **{kind.TOPIC: DECISION_FIELDS for kind in EVENTS.values()},
 }
 
 
@@ -40,7 +51,7 @@ class UnreadableEvent(LedgerError):
 
 def read_event(
     mapper: EventMapper, stored: StoredEvent, wrapped: bytes | None
-) -> tuple[BookingEvent, bool]:
+) -> tuple[BookingEvent | DecisionEvent, bool]:
     """The event, and whether its personal parts are erased.
 
     Raises UnreadableEvent, saying what is wrong with topic, bytes or key.
@@ -57,7 +68,10 @@ def read_event(
     except (MapperDeserialisationError, TypeError, AttributeError, KeyError) as error:
         raise UnreadableEvent(f"the bytes are not those of an event: {error}") from error
     _require(vars(event), fields)
-    assert isinstance(event, BookingEvent)
+    of_decisions = stored.originator_id != booking_of_stream(str(stored.originator_id))
+    if isinstance(event, DecisionEvent) != of_decisions:
+        raise UnreadableEvent(f"the topic {topic!r} does not belong into this stream")
+    assert isinstance(event, BookingEvent | DecisionEvent)
     return event, erased
 
 
@@ -69,5 +83,5 @@ def _require(state: dict[str, Any], fields: Mapping[str, tuple[type, ...]]) -> N
         if not isinstance(state[name], types):
             raise UnreadableEvent(f"{name} is of type {type(state[name]).__name__}")
     for name in ("timestamp", "occurred_at"):
-        if state[name].tzinfo is None:
+        if name in state and state[name].tzinfo is None:
             raise UnreadableEvent(f"{name} has no offset")

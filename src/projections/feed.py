@@ -9,8 +9,9 @@ from typing import Any
 import psycopg
 from eventsourcing.persistence import StoredEvent
 
+from ledger.personal_data import DecisionEvent, stream_of
 from ledger.transcoder import EventMapper
-from projections.rows import PositionedEvent
+from projections.rows import Positioned, PositionedDecision, PositionedEvent
 
 STOP_SECONDS_MAX = 0.1
 
@@ -44,8 +45,8 @@ HEAD = "SELECT coalesce(max(notification_id), 0) FROM ledger_events"
 
 def events_after(
     connection: psycopg.Connection, mapper: EventMapper, position: int, limit: int
-) -> Sequence[PositionedEvent]:
-    """The next events after a position, at most `limit`.
+) -> Sequence[Positioned]:
+    """The next events after a position, at most `limit`, decisions on personal data among them.
 
     None can appear later at a position that was passed: writers append under a lock.
     """
@@ -59,12 +60,25 @@ def read_histories(
     """The events of each booking in the order of their versions; unknown bookings are absent."""
     histories: dict[str, list[PositionedEvent]] = {}
     for row in connection.execute(EVENTS_OF, (booking_ids,), binary=True):
-        histories.setdefault(row[1], []).append(_positioned(mapper, row))
+        positioned = _positioned(mapper, row)
+        assert isinstance(positioned, PositionedEvent)
+        histories.setdefault(row[1], []).append(positioned)
     return histories
 
 
-def _positioned(mapper: EventMapper, row: tuple[Any, ...]) -> PositionedEvent:
+def read_decisions(
+    connection: psycopg.Connection, mapper: EventMapper, booking_id: str
+) -> list[PositionedDecision]:
+    """What was decided about the personal data of a booking, oldest first."""
+    rows = connection.execute(EVENTS_OF, ([stream_of(booking_id)],), binary=True)
+    found = (_positioned(mapper, row) for row in rows)
+    return [one for one in found if isinstance(one, PositionedDecision)]
+
+
+def _positioned(mapper: EventMapper, row: tuple[Any, ...]) -> Positioned:
     event, erased = mapper.read(StoredEvent(*row[1:5]), row[5])
+    if isinstance(event, DecisionEvent):
+        return PositionedDecision(row[0], event)
     return PositionedEvent(row[0], event, erased)
 
 

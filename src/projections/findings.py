@@ -13,6 +13,8 @@ Kind = Literal[
     "wrong_first_event",  # the first event does not open the booking, or a later one does
     "broken_chain",  # from_status is not the status before
     "wrong_order",  # positions of a booking do not increase with its versions
+    "key_missing",  # what is sealed cannot be read, and was never erased
+    "not_erased",  # what was erased can be read all the same
     "read_model_missing",
     "read_model_ahead",  # derived from events that are not there
     "missing_row",

@@ -69,6 +69,7 @@ class _Build:
         self._schema = database.schema
         self._mapper = event_mapper(database)
         self._position = 0
+        self._begun_at = head(connection)
         self.events = 0
 
     def catch_up(self, progress: Progress | None = None) -> None:
@@ -114,7 +115,11 @@ class _Build:
     def _project(self) -> int:
         events = events_after(self._connection, self._mapper, self._position, BATCH_EVENTS)
         if events:
-            tables.write(self._connection, batch_rows(events), tables.REBUILD)
+            batch = batch_rows(events)
+            for booking_id, position in list(batch.erased.items()):
+                if position <= self._begun_at:  # erased before we read anything
+                    del batch.erased[booking_id]
+            tables.write(self._connection, batch, tables.REBUILD)
             self._position = events[-1].position
             self.events += len(events)
         return len(events)

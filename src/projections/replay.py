@@ -11,7 +11,7 @@ from ledger.booking import Booking
 from ledger.errors import LedgerError
 from ledger.transcoder import EventMapper
 from projections.feed import events_after, read_histories
-from projections.rows import PositionedEvent
+from projections.rows import PositionedDecision, PositionedEvent
 
 BATCH_EVENTS = 1_000
 BOOKINGS_KEPT_MAX = 20_000
@@ -55,6 +55,8 @@ def replay_all(connection: psycopg.Connection, mapper: EventMapper) -> Iterator[
     position = 0
     while events := events_after(connection, mapper, position, BATCH_EVENTS):
         for positioned in events:
+            if isinstance(positioned, PositionedDecision):
+                continue  # it changes no booking
             event = positioned.event
             before = bookings.pop(event.originator_id, None)
             if before is None and event.originator_version > Booking.INITIAL_VERSION:

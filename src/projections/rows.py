@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 
 from ledger.booking import Booking, BookingEvent
+from ledger.personal_data import DecisionEvent, Erased, booking_of_stream
 
 _HISTORY_NAMESPACE = UUID("5f0c7d0e-6a63-5d43-9a55-0f2f5f6d9c11").bytes
 
@@ -53,6 +54,17 @@ class PositionedEvent:
     position: int
     event: BookingEvent
     erased: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PositionedDecision:
+    """A decision about the personal data of a booking, with its position."""
+
+    position: int
+    event: DecisionEvent
+
+
+Positioned = PositionedEvent | PositionedDecision
 
 
 def history_id(booking_id: str, version: int) -> str:
@@ -116,16 +128,24 @@ class Batch:
     """The rows of a batch of events.
 
     `opened` are bookings whose first event is in the batch, `changed` the others, whose
-    creation time is not known here; both as of their last event in the batch.
+    creation time is not known here; both as of their last event in the batch. `erased` are
+    bookings with the position of an erasure: rows before it lose their personal parts.
     """
 
     history: list[HistoryRow]
     opened: list[BookingRow]
     changed: list[BookingRow]
+    erased: dict[str, int]
 
 
-def batch_rows(events: Iterable[PositionedEvent]) -> Batch:
-    history = [history_row(positioned) for positioned in events]
+def batch_rows(events: Iterable[Positioned]) -> Batch:
+    history: list[HistoryRow] = []
+    erased: dict[str, int] = {}
+    for positioned in events:
+        if isinstance(positioned, PositionedEvent):
+            history.append(history_row(positioned))
+        elif isinstance(positioned.event, Erased):
+            erased[booking_of_stream(positioned.event.originator_id)] = positioned.position
     bookings: dict[str, BookingRow] = {}
     opened: set[str] = set()
     for row in history:
@@ -136,4 +156,5 @@ def batch_rows(events: Iterable[PositionedEvent]) -> Batch:
         history,
         [booking for booking in bookings.values() if booking.id in opened],
         [booking for booking in bookings.values() if booking.id not in opened],
+        erased,
     )

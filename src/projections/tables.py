@@ -41,6 +41,14 @@ UPDATE_BOOKINGS = """
         AS changed (id, status, version, updated_at, position)
     WHERE booking.id = changed.id
 """
+# The events are read without what was erased, so this finds only what was projected before.
+ERASE = """
+    UPDATE "BookingStatusHistory{s}" AS entry
+    SET "changedBy" = NULL, reason = NULL, metadata = NULL, erased = true
+    FROM unnest(%s::text[], %s::bigint[]) AS erasure (id, position)
+    WHERE entry."bookingId" = erasure.id AND entry.position < erasure.position
+        AND num_nonnulls("changedBy", reason, metadata) > 0
+"""
 BOOKING_TYPES = ["text", "text", "int4", "timestamp", "timestamp", "int8"]
 HISTORY_TYPES = [
     *("text", "text", "text", "text", "text", "text", "text", "timestamp"),
@@ -121,6 +129,9 @@ def write(connection: psycopg.Connection, batch: Batch, suffix: str) -> None:
             ),
         )
     _copy(connection, COPY_HISTORY, suffix, HISTORY_TYPES, batch.history)
+    if batch.erased:
+        erased = (list(batch.erased), list(batch.erased.values()))
+        connection.execute(ERASE.replace("{s}", suffix), erased)
 
 
 def rename(connection: psycopg.Connection, suffix: str) -> None:

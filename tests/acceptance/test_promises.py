@@ -448,6 +448,7 @@ EVENTS_DIGEST = """
 COMMANDS = {
     *("serve", "project", "migrate", "import", "export", "history", "replay"),
     *("verify", "checkpoint", "log", "evidence", "verify-evidence", "rebuild", "keys"),
+    *("erase", "hold", "release"),
 }
 
 
@@ -713,6 +714,8 @@ def _calls(client: httpx.Client) -> list[tuple[str, str, dict[str, Any] | None]]
 
 def _allowed(method: str, path: str) -> set[str]:
     if path.startswith("/api/keys"):
+        return {"admin"}
+    if path.endswith(("/personal-data", "/hold")) and method != "GET":
         return {"admin"}
     return {"writer", "admin"} if method != "GET" else set(ROLES)
 

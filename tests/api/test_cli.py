@@ -78,7 +78,8 @@ class TestHelp:
     def test_no_command_alters_or_deletes(self) -> None:
         assert [
             *("serve", "project", "migrate", "import", "export", "history", "replay"),
-            *("verify", "checkpoint", "log", "evidence", "verify-evidence", "rebuild", "keys"),
+            *("verify", "checkpoint", "log", "evidence", "verify-evidence", "erase", "hold"),
+            *("release", "rebuild", "keys"),
         ] == COMMANDS
 
 

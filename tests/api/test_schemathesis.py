@@ -77,7 +77,7 @@ def test_every_answer_is_in_the_contract(logged: Service) -> None:
                         failures.append(f"{check.name}: {check.failure_info.failure}\n{sample}")
 
     assert not failures, "\n\n".join(failures)
-    assert len(called) == 26, called
+    assert len(called) == 30, called
     assert min(called.values()) >= 3, called
     assert schema.validate() is None
 

@@ -172,7 +172,7 @@ def test_bookings_whose_first_event_is_in_the_batch_are_opened_the_others_change
 
 
 def test_no_events_give_no_rows() -> None:
-    assert batch_rows([]) == Batch([], [], [])
+    assert batch_rows([]) == Batch([], [], [], {})
 
 
 @dataclass

@@ -121,7 +121,9 @@ def folded_tables(connection: psycopg.Connection) -> tuple[dict[str, Any], dict[
     """What the two tables must hold, by id, derived here from the events in the plainest way."""
     bookings: dict[str, Any] = {}
     history: dict[str, Any] = {}
-    for position, booking_id, version, _, state in stored_events(connection):
+    for position, booking_id, version, topic, state in stored_events(connection):
+        if not topic.startswith("Booking."):
+            continue
         said = _opened(connection, booking_id, version, state["sealed"])
         erased, said = said is None, said or {}
         occurred = _stored_time(state["occurred_at"])

@@ -33,6 +33,9 @@ class LazyGroup(click.Group):
         "log": ("log:log", "Keys and proofs of the transparency log."),
         "evidence": ("evidence:evidence", "Write a file that proves a booking's history."),
         "verify-evidence": ("evidence:verify_evidence", "Check such a file, offline."),
+        "erase": ("personal_data:erase", "Erase what is personal in a booking, for ever."),
+        "hold": ("personal_data:hold", "Place a legal hold on a booking."),
+        "release": ("personal_data:release", "Release it."),
         "rebuild": ("database:rebuild", "Derive the read model anew from the events."),
         "keys": ("keys:keys", "Make, list and revoke access keys."),
     }

@@ -17,10 +17,10 @@ from api.pages.rendering import page
 from api.requests import BookingPath, TheDoor, TheWorkflow
 from api.store import Store
 from ledger.errors import BookingNotFound
-from projections.feed import head
+from projections.feed import head, read_decisions
 from projections.log import checkpoint_table
 from projections.reader import History
-from projections.rows import HistoryRow, history_row
+from projections.rows import HistoryRow, PositionedDecision, history_row
 
 router = APIRouter(include_in_schema=False)
 
@@ -55,6 +55,8 @@ class Ledger:
 
     head: int
     signed: int | None
+    decisions: list[PositionedDecision]
+    """About the personal data of the booking."""
 
 
 @router.get("/bookings/{booking_id}")
@@ -68,7 +70,7 @@ async def booking(
 ) -> Response:
     """A booking and what happened to it, up to a version where one is given."""
     # Before the history: what comes in between is then told by the live feed again, not missed.
-    ledger = await run_sync(_look, request.app.state.store)
+    ledger = await run_sync(_look, request.app.state.store, booking_id)
     history = await door.history(booking_id)
     if not history or (version or 1) > len(history):
         raise BookingNotFound(booking_id=booking_id)
@@ -88,10 +90,12 @@ async def booking(
     )
 
 
-def _look(store: Store) -> Ledger:
+def _look(store: Store, booking_id: str) -> Ledger:
     with store.connection() as connection:
         newest = checkpoint_table.newest(connection)
-        return Ledger(head(connection), None if newest is None else newest.size)
+        position = head(connection)
+        decisions = read_decisions(connection, store.mapper, booking_id)
+        return Ledger(position, None if newest is None else newest.size, decisions)
 
 
 def _entries(history: History, shown: int) -> list[Entry]:

@@ -156,7 +156,7 @@ class Event(BaseModel):
 
     position: int
     bookingId: str  # noqa: N815
-    type: str
+    type: Literal["Booking.Created", "Booking.StatusChanged"]
     id: str
     fromStatus: str | None  # noqa: N815
     toStatus: str  # noqa: N815
@@ -172,12 +172,41 @@ class Event(BaseModel):
     erased: bool
 
 
+class DecisionAnswer(BaseModel):
+    """A decision about the personal data of a booking."""
+
+    position: int
+    bookingId: str  # noqa: N815
+    type: Literal["PersonalData.Erased", "PersonalData.HoldPlaced", "PersonalData.HoldReleased"]
+    version: int
+    recordedAt: Time  # noqa: N815
+    decidedBy: str | None  # noqa: N815
+    reason: str
+    actor: ActorType
+    source: str
+
+
+class PersonalDataAnswer(BaseModel):
+    """What was decided, oldest first, and whether the booking is held now."""
+
+    bookingId: str  # noqa: N815
+    held: bool
+    decisions: list[DecisionAnswer]
+
+
+class DecidedAnswer(BaseModel):
+    """`changed` is false where it was so already, and nothing was recorded."""
+
+    bookingId: str  # noqa: N815
+    changed: bool
+
+
 class EventPage(BaseModel):
     """Events after a position, in order; `next` is the position to go on after."""
 
     model_config = _example({"events": [EVENT], "next": 41})
 
-    events: list[Event]
+    events: list[Event | DecisionAnswer]
     next: int
 
 

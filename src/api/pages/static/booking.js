@@ -51,7 +51,9 @@ const feed = new EventSource(`/api/events/stream?after=${head}`);
 feed.addEventListener("message", (message) => {
   const event = JSON.parse(message.data);
   if (event.bookingId !== id) return;
-  if (shown().dataset.past === "yes") {
+  if (!event.toStatus) {
+    show(location.href, { remember: false });
+  } else if (shown().dataset.past === "yes") {
     tell(`This booking has changed to ${event.toStatus} meanwhile.`);
   } else {
     show(location.href, { remember: false }).then(() => tell(`Status is now ${event.toStatus}.`));
