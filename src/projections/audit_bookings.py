@@ -3,6 +3,7 @@
 from eventsourcing.persistence import StoredEvent
 
 from ledger.personal_data import DecisionEvent, Erased, booking_of_stream
+from projections.audit_certificates import Certified
 from projections.audit_chain import Chain
 from projections.audit_events import UnreadableEvent, read_event
 from projections.audit_rows import (
@@ -30,13 +31,14 @@ def check_bookings(snapshot: Snapshot, progress: Progress | None) -> None:
     """Each booking is one unbroken chain, and its rows are what its events give."""
     audited: _Booking | None = None
     histories, bookings = history_comparison(snapshot), booking_comparison(snapshot)
+    certified = Certified(snapshot)
     for stream, version, position, topic, state, wrapped in snapshot.stream("events", EVENTS):
         # The stream of decisions sorts right behind that of its booking.
         booking_id = booking_of_stream(stream)
         if audited is None or audited.id != booking_id:
             if audited is not None:
                 audited.end()
-            audited = _Booking(snapshot, booking_id, histories, bookings)
+            audited = _Booking(snapshot, booking_id, histories, bookings, certified)
         audited.add(position, StoredEvent(stream, version, topic, state), wrapped)
         snapshot.events += 1
         if progress is not None and snapshot.events % PROGRESS_EVENTS == 0:
@@ -45,6 +47,7 @@ def check_bookings(snapshot: Snapshot, progress: Progress | None) -> None:
         audited.end()
     histories.end()
     bookings.end()
+    certified.end()
     if progress is not None:
         progress(snapshot.events, snapshot.events)
 
@@ -58,6 +61,7 @@ class _Booking:
         booking_id: str,
         histories: TableComparison,
         bookings: TableComparison,
+        certified: Certified,
     ) -> None:
         snapshot.bookings += 1
         self.id = booking_id
@@ -65,6 +69,7 @@ class _Booking:
         self._compared_up_to = snapshot.position or 0
         self._histories = histories
         self._bookings = bookings
+        self._certified = certified
         self._chain = Chain(booking_id, snapshot.findings)
         self._decisions = Chain(booking_id, snapshot.findings)
         self._rows: list[HistoryRow | None] = []
@@ -82,6 +87,7 @@ class _Booking:
         except UnreadableEvent as error:
             self._snapshot.findings.add("unreadable_event", str(error), self.id, version, position)
             chain.skip(version, position)
+            self._certified.lose(position)
         else:
             if isinstance(event, DecisionEvent):
                 chain.place(version, position)
@@ -101,6 +107,7 @@ class _Booking:
                 self._histories.skip(key)
                 continue
             self._check_seal(row)
+            self._certified.add(row, self._erasures)
             if row.position > self._compared_up_to:
                 continue
             booking = booking_row(row, booking)

@@ -9,6 +9,7 @@ from psycopg.errors import DataError
 from psycopg.types.datetime import TimestampBinaryLoader
 
 from ledger.transcoder import EventMapper
+from projections.certificate import Certificate
 from projections.findings import Findings
 from projections.log.checkpoints import Checkpoint
 from projections.log.notes import Verifier
@@ -18,13 +19,14 @@ FETCH_ROWS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """Checkpoints that were kept elsewhere, with the names of their files.
+    """Checkpoints and certificates that were kept elsewhere, with the names of their files.
 
     `known` are the keys that are believed of them; if there are none, those of the ledger.
     """
 
     checkpoints: Sequence[tuple[str, Checkpoint]] = ()
     known: Sequence[Verifier] = ()
+    certificates: Sequence[tuple[str, Certificate]] = ()
 
 
 class Snapshot:

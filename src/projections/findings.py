@@ -25,6 +25,7 @@ Kind = Literal[
     "wrong_checkpoint_root",  # signed for other events than are there
     "checkpoint_beyond_log",  # signed for more events than are there
     "checkpoint_missing",  # the log has come further than what it signed
+    "wrong_certificate",  # it certifies other rows than the events give
     "bad_signature",  # of a checkpoint: not of a known key, or not a checkpoint at all
 ]
 

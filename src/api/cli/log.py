@@ -12,10 +12,13 @@ from api.cli.options import json_option, ledger_options, out_option
 from api.cli.output import print_json, write_text
 from api.settings import read_settings
 from api.storage import open_database
+from projections.catch_up import catch_up
+from projections.certificate import certify
 from projections.log import signing_keys
 from projections.log.notes import encode_base64
 from projections.log.projector import catch_up_log
 from projections.log.reading import newest_checkpoint, prove_consistency, prove_inclusion
+from projections.queries import wait_until_fresh
 
 
 @click.group()
@@ -50,6 +53,27 @@ def checkpoint(
 
                 kept = Witness(witness, parse_vkey(witness_key)).cosign(connection)
     write_text(kept.note, out)
+
+
+@log.command()
+@out_option
+@ledger_options
+def certificate(out: Path | None, **given: object) -> None:
+    """Write a signed statement of what the read model says now: its rows and their digest.
+
+    Where no projector runs, it is brought up to date first. 'verify --projection FILE' computes
+    it anew from the events.
+    """
+    settings = read_settings(**given)
+    with open_database(settings) as database:
+        master_key = settings.load_master_key()
+        signing_keys.ensure(database, master_key, settings.origin)
+        catch_up(database)
+        with database.connect() as connection:
+            wait_until_fresh(connection)
+            signers = signing_keys.signers(connection, master_key, settings.origin)
+            made = certify(connection, settings.origin, signers)
+    write_text(str(made.note), out)
 
 
 @log.command()

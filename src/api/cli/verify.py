@@ -1,7 +1,9 @@
 """`verify`: the audit on the command line."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -11,11 +13,14 @@ from api.cli.output import print_facts, print_json, printable, progress_bar
 from api.settings import read_settings
 from projections.audit import AuditReport, audit
 from projections.audit_snapshot import Outside
+from projections.certificate import parse_certificate
 from projections.findings import Finding
-from projections.log.checkpoints import Checkpoint, parse_checkpoint
+from projections.log.checkpoints import parse_checkpoint
 from projections.log.notes import BadNote, parse_vkey
 
 EXIT_FINDINGS = 1
+
+ParsedT = TypeVar("ParsedT")
 
 
 @click.command()
@@ -32,10 +37,21 @@ EXIT_FINDINGS = 1
     multiple=True,
     help="Verifier key that these must be signed by, instead of the keys of the ledger.",
 )
+@click.option(
+    "--projection",
+    "certificates",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="A certificate of the read model; can be given several times.",
+)
 @ledger_options
 @json_option
 def verify(
-    checkpoints: tuple[Path, ...], vkeys: tuple[str, ...], as_json: bool, **given: object
+    checkpoints: tuple[Path, ...],
+    vkeys: tuple[str, ...],
+    certificates: tuple[Path, ...],
+    as_json: bool,
+    **given: object,
 ) -> None:
     """Audit the ledger: are its events whole, and are log and read model what they say?
 
@@ -45,12 +61,15 @@ def verify(
     service is not disturbed.
 
     Whoever runs the ledger could rewrite all of it and sign it anew: --checkpoint holds it
-    against what was kept where they cannot change it.
+    against what was kept where they cannot change it. --projection computes anew, from the
+    events, what a certificate of the read model says.
 
     Exit codes: 0 sound; 1 something was found, or the audit could not be done.
     """
     outside = Outside(
-        [(str(path), _checkpoint(path)) for path in checkpoints], [parse_vkey(key) for key in vkeys]
+        [(str(path), _parsed(parse_checkpoint, path)) for path in checkpoints],
+        [parse_vkey(key) for key in vkeys],
+        [(str(path), _parsed(parse_certificate, path)) for path in certificates],
     )
     with (
         existing_ledger(read_settings(**given)) as database,
@@ -64,9 +83,9 @@ def verify(
     sys.exit(0 if report.sound else EXIT_FINDINGS)
 
 
-def _checkpoint(path: Path) -> Checkpoint:
+def _parsed(parse: Callable[[bytes], ParsedT], path: Path) -> ParsedT:
     try:
-        return parse_checkpoint(path.read_bytes())
+        return parse(path.read_bytes())
     except BadNote as error:
         raise BadNote(f"{path}: {error}") from error
 

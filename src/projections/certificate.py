@@ -1,0 +1,142 @@
+"""A signed statement of what the read model said at a position (docs/log.md, Certificates)."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import psycopg
+
+from projections import tables
+from projections.log.notes import (
+    BadNote,
+    Note,
+    Signer,
+    Verifier,
+    decode_base64,
+    encode_base64,
+    parse_note,
+)
+from projections.rows import HistoryRow
+
+FORMAT = "booking-ledger/certificate/1"
+"""The first line. What follows it could not be the size of a checkpoint, so that neither of
+the two passes for the other."""
+
+PERSONAL = ("changedBy", "reason", "metadata")
+LASTING = tuple(
+    name for name in HistoryRow._fields if name not in (*PERSONAL, "erased", "createdAt")
+)
+ROWS = """
+    SELECT {} FROM "BookingStatusHistory" WHERE position <= %s ORDER BY "bookingId", version
+"""
+POSITION = "SELECT position FROM projection WHERE name = %s"
+FETCH_ROWS = 2_000
+
+_LINES = re.compile(
+    r"(?P<origin>[^\n]+)\nprojection (?P<projection>[a-z_]+)\nversion (?P<version>[1-9]\d{0,8})\n"
+    r"position (?P<position>0|[1-9]\d{0,18})\nrows (?P<rows>0|[1-9]\d{0,18})\n"
+    r"lasting (?P<lasting>[A-Za-z0-9+/]{43}=)\npersonal (?P<personal>[A-Za-z0-9+/]{43}=)\n",
+    re.ASCII,
+)
+
+
+class Digest:
+    """Of history rows by booking and version: how many, and SHA-256 of a line of JSON for each.
+
+    Personal columns have a digest of their own, over the rows that have any: an erasure changes
+    that one, and leaves the other as it was.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._lasting = sha256()
+        self._personal = sha256()
+
+    def add(self, row: HistoryRow) -> None:
+        self.rows += 1
+        lasting = [getattr(row, name) for name in LASTING]
+        self._lasting.update(_line([*lasting, row.createdAt]))
+        if (row.changedBy, row.reason, row.metadata) != (None, None, None):
+            metadata = None if row.metadata is None else json.loads(row.metadata)
+            self._personal.update(_line([row.id, row.changedBy, row.reason, metadata]))
+
+    @property
+    def lasting(self) -> bytes:
+        return self._lasting.digest()
+
+    @property
+    def personal(self) -> bytes:
+        return self._personal.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a signed note says of the rows derived up to `position`."""
+
+    origin: str
+    projection: str
+    version: int
+    position: int
+    rows: int
+    lasting: bytes
+    personal: bytes
+    note: Note
+
+    def verify(self, known: Sequence[Verifier]) -> list[Verifier]:
+        """The known keys of this log that signed it. Raises BadNote if there is none."""
+        return self.note.verify([key for key in known if key.name == self.origin])
+
+
+def certify(connection: psycopg.Connection, origin: str, signers: Sequence[Signer]) -> Certificate:
+    """Sign what the tables say now, in one snapshot."""
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        row = connection.execute(POSITION, (tables.NAME,)).fetchone()
+        position = 0 if row is None else int(row[0])
+        digest = Digest()
+        columns = ", ".join(f'"{name}"' for name in HistoryRow._fields)
+        with connection.cursor("certified") as cursor:
+            cursor.itersize = FETCH_ROWS
+            cursor.execute(ROWS.format(columns).encode(), (position,), binary=True)
+            for found in cursor:
+                digest.add(HistoryRow(*found))
+    text = (
+        f"{FORMAT}\n{origin}\nprojection {tables.NAME}\nversion {tables.VERSION}\n"
+        f"position {position}\nrows {digest.rows}\n"
+        f"lasting {encode_base64(digest.lasting)}\npersonal {encode_base64(digest.personal)}\n"
+    )
+    return parse_certificate(str(Note(text, tuple(signer.sign(text) for signer in signers))))
+
+
+def parse_certificate(note: str | bytes) -> Certificate:
+    """Take a certificate apart. Raises BadNote; that it is signed is not looked at."""
+    parsed = parse_note(note)
+    first, _, rest = parsed.text.partition("\n")
+    found = _LINES.fullmatch(rest)
+    if first != FORMAT or found is None:
+        raise BadNote("This is no certificate of a read model.")
+    return Certificate(
+        found["origin"],
+        found["projection"],
+        int(found["version"]),
+        int(found["position"]),
+        int(found["rows"]),
+        decode_base64(found["lasting"]),
+        decode_base64(found["personal"]),
+        parsed,
+    )
+
+
+def _line(values: Iterable[Any]) -> bytes:
+    """JSON that other programs can write too: no spaces, sorted keys, times as in exports."""
+    text = json.dumps(
+        list(values),
+        ensure_ascii=False,
+        separators=(",", ":"),
+        sort_keys=True,
+        default=lambda time: f"{time.isoformat(timespec='milliseconds')}Z",
+    )
+    return text.encode() + b"\n"
