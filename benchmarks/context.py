@@ -22,7 +22,7 @@ from benchmarks.sizes import Size
 from ledger.database import Database
 from ledger.workflow import Workflow, read_workflow
 
-MASTER_KEY = base64.b64encode(b"m" * 32).decode()
+MASTER_KEY_TEXT = base64.b64encode(b"m" * 32).decode()
 """Servers of one database are started in several directories, and must share it."""
 ADMIN_KEY = "benchmark-key-0123456789"
 COMMAND = str(Path(sys.executable).with_name("booking-ledger"))
@@ -66,7 +66,7 @@ class Context:
         command = [COMMAND, "serve", "--port", "0", "--workflow", str(WORKFLOW)]
         settings = {
             "LEDGER_ADMIN_KEY": ADMIN_KEY,
-            "LEDGER_MASTER_KEY": MASTER_KEY,
+            "LEDGER_MASTER_KEY": MASTER_KEY_TEXT,
             "LEDGER_DATABASE_URL": database.url,
         }
         with closing(Server(command, self.new_directory(), settings)) as server:

@@ -10,7 +10,8 @@ from ledger.master_key import MasterKey
 from ledger.schema import migrate
 from projections.runner import ensure
 
-MASTER_KEY = MasterKey(bytes(32))
+MASTER_KEY = MasterKey(b"m" * 32)
+"""Of all ledgers that are measured, and of the processes that serve them."""
 
 
 class Databases:
