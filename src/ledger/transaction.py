@@ -32,7 +32,7 @@ from ledger.event_store import (
 )
 from ledger.personal_data import PersonalData, stream_of
 from ledger.sealing import BookingKey
-from ledger.transcoder import PERSONAL, EventMapper
+from ledger.transcoder import EventMapper
 from ledger.workflow import Workflow
 
 LOAD = """
@@ -286,7 +286,7 @@ class Transaction:
 
     def _key(self, plan: Plan, event: Any) -> BookingKey | None:
         """The key of the event's booking, made where it has none; None where it needs none."""
-        if all(getattr(event, name) is None for name in PERSONAL):
+        if event.changed_by is None and event.reason is None and event.metadata is None:
             return None
         booking_id = event.originator_id
         if booking_id not in plan.keys:

@@ -62,8 +62,11 @@ class EventMapper(Mapper[str]):
         state = dict(vars(domain_event))
         booking_id, version = state.pop("originator_id"), state.pop("originator_version")
         if isinstance(domain_event, BookingEvent):
-            said = {name: state.pop(name) for name in PERSONAL}
-            personal = {name: value for name, value in said.items() if value is not None}
+            personal = {}
+            for name in PERSONAL:
+                value = state.pop(name)
+                if value is not None:
+                    personal[name] = value
             state["sealed"] = _seal(key, version, personal) if personal else None
         topic = get_topic(type(domain_event))
         return StoredEvent(booking_id, version, topic, self.transcoder.encode(state))

@@ -188,6 +188,8 @@ def test_the_command_line_does_the_same(service: Service, database: Database) ->
     assert json.loads(run("erase", "4711", "--yes", "--json").stdout)["changed"] is True
     assert "Nothing to do" in run("erase", "4711", "--yes").stdout
     assert run("hold", "nobody").exit_code == 1
+    shown = CliRunner().invoke(main, ["history", "4711", "--database-url", database.url])
+    assert "(erased)" in shown.stdout
     assert service.history("4711")[0]["erased"] is True
 
 

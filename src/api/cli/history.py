@@ -18,6 +18,7 @@ from projections.feed import read_histories
 from projections.rows import PositionedEvent
 
 METADATA_SHOWN_MAX = 60
+ERASED = "(erased)"
 
 
 @click.command()
@@ -64,7 +65,7 @@ def _print(events: Sequence[PositionedEvent]) -> None:
                 event.occurred_at.strftime("%Y-%m-%d %H:%M:%SZ"),
                 printable(event.from_status),
                 printable(event.to_status),
-                printable(event.changed_by),
+                ERASED if positioned.erased else printable(event.changed_by),
                 printable(event.reason),
                 _shortened(event.metadata),
             )
