@@ -31,6 +31,7 @@ from api.keys import KeyRing
 from api.metrics import Counting, Metrics
 from api.oidc import TokenVerifier
 from api.pages import router as pages
+from api.pages.flow_figures import FlowFigures
 from api.problem_pages import router as problem_pages
 from api.remembered import Remembered
 from api.routes import (
@@ -91,6 +92,7 @@ def create_app(settings: Settings, database: Database) -> Application:
     admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
     key_ring = KeyRing(database, admin_key)
     sessions = Sessions(database, key_ring, admin_key)
+    flow_figures = FlowFigures(store)
     metrics = Metrics(writer)
     request_key = database.require_master_key().derive(b"idempotency")
 
@@ -106,6 +108,7 @@ def create_app(settings: Settings, database: Database) -> Application:
         reader.close()
         sessions.close()
         key_ring.close()
+        flow_figures.close()
         store.close()
 
     app = FastAPI(
@@ -122,6 +125,7 @@ def create_app(settings: Settings, database: Database) -> Application:
     app.state.store = store
     app.state.metrics = metrics
     app.state.remembered = Remembered()
+    app.state.flow_figures = flow_figures
     for module in (
         bookings,
         personal_data,

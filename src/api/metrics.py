@@ -40,6 +40,11 @@ class Metrics:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
         )
 
+    @property
+    def queued_commands(self) -> int:
+        """How many commands wait in this process to be recorded."""
+        return self._writer.queued_commands
+
     def render(self, lag: Lag | None, log: Lag | None) -> bytes:
         """The text format: counters of all processes, and gauges as they are now: of the read
         model and of the transparency log."""

@@ -88,6 +88,20 @@ def recorded_at(connection: psycopg.Connection, position: int) -> datetime | Non
     return None if row is None else datetime.fromisoformat(row[0])
 
 
+def position_at(connection: psycopg.Connection, time_: datetime) -> int:
+    """The position of the last event recorded before a time, 0 if there is none: found by halves,
+    as the order of positions is that of recording (where a clock was set back, about there)."""
+    low, high = 0, head(connection)
+    while low < high:
+        middle = (low + high + 1) // 2
+        found = recorded_at(connection, middle)
+        if found is not None and found < time_:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
 def head(connection: psycopg.Connection) -> int:
     """The newest position, 0 in an empty ledger."""
     row = connection.execute(HEAD).fetchone()

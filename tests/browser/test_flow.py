@@ -19,7 +19,7 @@ def test_from_the_map_to_the_bookings_behind_a_number(
     service.change("b0", "cancelled", occurredAt="2026-03-04T00:00:00Z")
     page = window.page
     page.goto("/")
-    page.get_by_role("link", name="Flow").click()
+    page.get_by_role("link", name="Flow", exact=True).click()
     expect(page.get_by_role("heading", name="Flow")).to_be_visible()
     window.assert_fits()
     window.assert_accessible()

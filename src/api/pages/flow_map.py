@@ -10,7 +10,7 @@ EDGES_MAX = 24
 """More lines than this nobody can follow; the table has all of them."""
 
 WIDTH, HEIGHT = 150, 48
-_COLUMN, _ROW, _MARGIN = 270, 104, 24
+_COLUMN, _ROW, _MARGIN = 310, 104, 24
 _STROKE_MIN, _STROKE_MAX = 1.2, 7.0
 
 

@@ -12,5 +12,9 @@ BOOKINGS = Section("Bookings", "/")
 
 FLOW = Section("Flow", "/flow")
 
-SECTIONS = (BOOKINGS, FLOW)
+LIVE = Section("Live", "/live")
+
+HEALTH = Section("Health", "/health")
+
+SECTIONS = (BOOKINGS, LIVE, FLOW, HEALTH)
 """In the order of the navigation. A page is added here together with its route."""

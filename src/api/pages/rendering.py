@@ -12,6 +12,7 @@ from api.keys import Principal
 from api.pages import colours, static_files, times
 from api.pages.navigation import SECTIONS, Section
 from api.problems import ProblemType
+from ledger.personal_data import booking_of_stream
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -46,6 +47,7 @@ _templates = Environment(
 _templates.globals["sections"] = SECTIONS
 _templates.filters["time"] = rfc3339
 _templates.filters["address"] = booking_address
+_templates.filters["booking"] = booking_of_stream
 _templates.filters["static"] = static_files.address
 _templates.filters["minute"] = times.minute
 _templates.filters["second"] = times.second
