@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from api.answers import event_document
 from api.store import Store
 from ledger.database import Database
-from ledger.errors import StoreUnavailable
+from ledger.errors import LedgerError
 from ledger.personal_data import Erased
 from ledger.transcoder import event_mapper
 from projections.feed import events_after, head, wait_for_notification
@@ -104,9 +104,9 @@ class Tail:
             try:
                 with self._database.connect() as connection:
                     self._listen(connection)
-            except (psycopg.Error, StoreUnavailable) as error:
+            except (psycopg.Error, LedgerError) as error:
                 # Listeners wait meanwhile; whoever comes back gets what was missed.
-                logger.warning("the live feed lost the database: %s", error)
+                logger.warning("the live feed was interrupted: %s", error)
                 self._stop.wait(RECONNECT_SECONDS)
 
     def _listen(self, connection: psycopg.Connection) -> None:

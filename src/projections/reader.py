@@ -12,6 +12,7 @@ import psycopg
 from ledger.batching import Batcher
 from ledger.database import Database
 from ledger.errors import LedgerError, StoreUnavailable
+from ledger.sealing import SealBroken
 from ledger.transcoder import event_mapper
 from projections.feed import read_histories
 from projections.rows import PositionedEvent
@@ -61,6 +62,14 @@ class HistoryReader:
     def _answer(self, questions: list[Question]) -> None:
         try:
             histories = self._read({question.booking_id for question in questions})
+        except SealBroken as error:
+            # One booking was altered; those who ask for others must not be told so.
+            if len(questions) > 1:
+                for question in questions:
+                    self._answer([question])
+                return
+            questions[0].done(error)
+            return
         except LedgerError as error:
             for question in questions:
                 question.done(error)

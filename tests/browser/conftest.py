@@ -15,8 +15,10 @@ __all__ = ["projecting", "service", "unprojected"]
 CHROMIUM = "chromium"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """Ended with each module: while it is there, its event loop runs in the thread of the tests,
+    and those of other modules could start none."""
     executable = shutil.which(CHROMIUM)
     if executable is None:
         if os.environ.get("LEDGER_TEST_BROWSER"):

@@ -228,3 +228,19 @@ def test_grants_are_made_in_the_transaction_of_the_schema(
             "SELECT has_table_privilege('ledger_app', 'ledger_events', 'INSERT')"
         ).fetchone()
     assert granted == (True,)
+
+
+def test_a_ledger_of_the_format_before_is_refused_with_what_to_do(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.schema.HEAD", "0003")
+    migrate(empty_database)
+    with empty_database.connect() as connection:
+        connection.execute("INSERT INTO ledger_events VALUES ('a', 1, 'Booking.Created', '{}', 1)")
+    monkeypatch.setattr("ledger.schema.HEAD", "0004")
+
+    with pytest.raises(SchemaOutdated, match=r"export its history .* into a new ledger"):
+        migrate(empty_database)
+
+    with empty_database.connect() as connection:
+        assert schema_version(connection) == "0003"

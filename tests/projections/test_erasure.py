@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -13,6 +14,7 @@ from ledger.commands import DecideOnPersonalData
 from ledger.database import Database
 from ledger.master_key import MasterKey
 from ledger.personal_data import Decision
+from ledger.sealing import SealBroken
 from ledger.transaction import Idempotency
 from ledger.transcoder import event_mapper
 from projections import tables
@@ -22,6 +24,7 @@ from projections.evidence.gather import gather_evidence
 from projections.evidence.verify_evidence import render, verify
 from projections.log.projector import catch_up_log
 from projections.log.reading import prove_inclusion, read_entry
+from projections.reader import HistoryReader, Question
 from projections.rebuild import _Build, rebuild
 
 ORIGIN = "ledger.example/erased"
@@ -212,3 +215,22 @@ def _forms(word: str) -> list[bytes]:
     plain = word.encode()
     encoded = [base64.b64encode(b"x" * shift + plain)[4:-4] for shift in range(3)]
     return [plain, plain.hex().encode(), word.encode("unicode_escape"), *encoded]
+
+
+def test_who_asks_for_a_booking_beside_an_altered_one_gets_it(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    fill(database)
+    connection.execute("ALTER TABLE ledger_events DISABLE TRIGGER ALL")
+    connection.execute(
+        "UPDATE ledger_events SET state = convert_to(replace(convert_from(state, 'UTF8'), "
+        """'"}', 'A"}'), 'UTF8') WHERE originator_id = 'room-12' AND originator_version = 3"""
+    )
+    answers: dict[str, Any] = {}
+    reader = HistoryReader(database)
+    asked = [Question(name, partial(answers.__setitem__, name)) for name in ("room-12", "room-13")]
+    reader._answer(asked)
+    reader.close()
+
+    assert isinstance(answers["room-12"], SealBroken)
+    assert [one.event.changed_by for one in answers["room-13"]] == ["anna"]
