@@ -231,13 +231,14 @@ def test_grants_are_made_in_the_transaction_of_the_schema(
 
 
 def test_a_ledger_of_the_format_before_is_refused_with_what_to_do(
-    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+    empty_database: Database,
 ) -> None:
-    monkeypatch.setattr("ledger.schema.HEAD", "0003")
     migrate(empty_database)
     with empty_database.connect() as connection:
+        connection.execute("DROP TABLE booking_key, master_key_check")
+        connection.execute("ALTER TABLE idempotency RENAME request_hmac TO request_sha256")
+        connection.execute("UPDATE schema_version SET version_num = '0003'")
         connection.execute("INSERT INTO ledger_events VALUES ('a', 1, 'Booking.Created', '{}', 1)")
-    monkeypatch.setattr("ledger.schema.HEAD", "0004")
 
     with pytest.raises(SchemaOutdated, match=r"export its history .* into a new ledger"):
         migrate(empty_database)
