@@ -77,7 +77,6 @@ def _upgrade(connection: psycopg.Connection, database: Database) -> None:
     from alembic.config import Config  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
     from sqlalchemy import create_engine  # noqa: PLC0415
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(Path(str(files("ledger"))) / "migrations"))
@@ -91,11 +90,9 @@ def _upgrade(connection: psycopg.Connection, database: Database) -> None:
             driver = bind.connection.driver_connection
             assert driver is not None
             _grant(driver, database.schema)  # in the same transaction: a crash leaves both or none
-    except DBAPIError as error:
-        if not isinstance(error.orig, psycopg.errors.FeatureNotSupported):
-            raise
+    except psycopg.errors.FeatureNotSupported as error:  # a migration says what to do
         raise SchemaOutdated(
-            f"Schema {database.schema!r}: {error.orig.diag.message_primary}."
+            f"Schema {database.schema!r}: {error.diag.message_primary}."
         ) from error
     except CommandError as error:
         raise SchemaOutdated(
