@@ -30,6 +30,7 @@ from ledger.event_store import (
     copy_events,
     lock_statement,
 )
+from ledger.known_keys import KnownKeys
 from ledger.personal_data import PersonalData, stream_of
 from ledger.sealing import BookingKey
 from ledger.transcoder import EventMapper
@@ -145,6 +146,7 @@ class Transaction:
         self._workflow = workflow
         self._clock = clock
         self._cache = cache
+        self._known_keys = KnownKeys()
 
     def plan(self, connection: psycopg.Connection, requests: Sequence[Request]) -> Plan:
         """Begin, lock, load and decide. Nothing is written yet."""
@@ -157,10 +159,12 @@ class Transaction:
         # In one message: the lock is waited for before the next statement takes its snapshot.
         cursor.execute(self._begin, prepare=False)
         versions = [booking.version if booking else 0 for booking in bookings.values()]
-        asked = (list(bookings), versions, list(bookings))
+        asked = (list(bookings), versions, self._known_keys.missing(bookings))
         rows = cursor.execute(LOAD, asked, prepare=True).fetchall()
         plan = Plan(head=max(row[0] for row in rows))
         plan.wrapped = {row[1]: row[4] for row in rows if row[1] is not None and row[3] is None}
+        plan.keys, wrapped = self._known_keys.take(cursor, plan.head, bookings)
+        plan.wrapped.update(wrapped)
         self._replay(bookings, (row[1:] for row in rows if row[3] is not None))
         plan.bookings = {id_: b for id_, b in bookings.items() if b is not None}
         known: dict[tuple[str, str], tuple[bytes, bytes]] = {}
@@ -191,6 +195,7 @@ class Transaction:
         elif plan.events:
             append_events(cursor, plan.events, plan.new_keys, plan.head + 1, self._channel)
         cursor.execute("COMMIT", prepare=False)
+        self._known_keys.keep(plan.newest_position, plan.keys, plan.erased)
         self._cache.keep(plan.bookings.values())
 
     def is_committed(self, connection: psycopg.Connection, plan: Plan) -> bool:
@@ -268,7 +273,7 @@ class Transaction:
             return BookingNotFound(booking_id=booking_id)
         found = plan.bookings.get(stream) or PersonalData(stream)
         assert isinstance(found, PersonalData)
-        is_sealed = booking_id in plan.wrapped or booking_id in plan.new_keys
+        is_sealed = booking_id in plan.wrapped or booking_id in plan.keys
         try:
             event = found.decide(command.decision, now, is_sealed=is_sealed)
         except Refusal as refusal:

@@ -466,6 +466,18 @@ def test_g6_immutable_to_the_owner_and_everybody(pair: Pair, module_database: Da
             before = connection.execute(EVENTS_DIGEST).fetchone()
             assert before is not None
             assert before[0] > 0
+        immutable = "/api/bookings/immutable"
+        client.patch(immutable, json={"status": "confirmed", "reason": "to be erased"})
+        with module_database.connect() as connection:
+            before = connection.execute(EVENTS_DIGEST).fetchone()
+        erased = client.delete(f"{immutable}/personal-data", params={"reason": "request"})
+        assert erased.json()["changed"] is True
+        with module_database.connect() as connection:
+            all_but_the_erasure = connection.execute(
+                f"{EVENTS_DIGEST} WHERE topic <> 'PersonalData.Erased'"
+            ).fetchone()
+            assert all_but_the_erasure == before
+            before = connection.execute(EVENTS_DIGEST).fetchone()
         for statement in ALTERATIONS:
             with module_database.connect() as connection, pytest.raises(psycopg.Error) as refused:
                 connection.execute(statement.encode())
@@ -488,6 +500,10 @@ def _assert_no_call_alters(client: httpx.Client) -> None:
         ("post", "/api/status-changes"),
         ("post", "/api/keys"),
         ("delete", "/api/keys/{key_id}"),
+        # What these delete are keys: events stay as they are, byte for byte.
+        ("delete", "/api/bookings/{booking_id}/personal-data"),
+        ("put", "/api/bookings/{booking_id}/hold"),
+        ("delete", "/api/bookings/{booking_id}/hold"),
     }
     for path in ("/api/bookings/immutable", "/api/bookings/immutable/status-history"):
         for method in ("PUT", "DELETE"):

@@ -183,3 +183,22 @@ def test_two_writers_and_many_callers_leave_nothing_readable_that_was_erased(
     assert readable == sorted(readable, reverse=True)
     assert decided(database, "erase").kind in ("changed", "unchanged")  # type: ignore[union-attr]
     assert all(erased for _, erased in said(database))
+
+
+def test_a_writer_that_knows_a_key_does_not_use_it_after_another_has_erased(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    with writing(database) as one, writing(database) as two:
+        one.execute([open_booking("room-12", **SAID), open_booking("room-13", **SAID)])
+        one.execute([change_status("room-12", "confirmed", **SAID)])
+        two.execute([decide("erase")])
+        one.execute([change_status("room-13", "confirmed", **SAID)])  # it looks at another one
+        one.execute([change_status("room-12", "cancelled", reason="new")])
+        one.execute([decide("erase")])
+        one.execute([change_status("room-13", "cancelled", **SAID)])
+
+    assert said(database) == [(None, True)] * 3
+    assert [erased for _, erased in said(database, "room-13")] == [False] * 3
+    assert keys(connection) == ["room-13"]
+    catch_up(database)
+    assert audit(database).findings == ()
