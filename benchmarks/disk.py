@@ -7,7 +7,7 @@ SIZES = """
     SELECT pg_table_size(%(name)s::regclass), pg_indexes_size(%(name)s::regclass)
 """
 KEYED = """
-    INSERT INTO idempotency (scope, key, request_sha256, answer)
+    INSERT INTO idempotency (scope, key, request_hmac, answer)
     SELECT 'benchmark', gen_random_uuid()::text, sha256(number::text::bytea), %s
     FROM generate_series(1, %s) AS number
 """
