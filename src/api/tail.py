@@ -119,9 +119,10 @@ class Tail:
             events = events_after(connection, self._mapper, position, BATCH_EVENTS)
             if events:
                 position = events[-1].position
-                if any(isinstance(one.event, Erased) for one in events):
+                erased_at = _last_erasure(events)
+                if erased_at:
                     self._kept.clear()  # what comes before may hold what was erased
-                    events = [one for one in events if one.position > _last_erasure(events)]
+                    events = [one for one in events if one.position > erased_at]
                 self._kept.extend(_item(one) for one in events)
                 self._loop.call_soon_threadsafe(self._wake)
             else:
@@ -134,8 +135,8 @@ class Tail:
 
 
 def _last_erasure(events: Sequence[Positioned]) -> int:
-    """The position up to which events are to be read again from the database."""
-    return max(one.position for one in events if isinstance(one.event, Erased))
+    """Its position, 0 where there is none."""
+    return max((one.position for one in events if isinstance(one.event, Erased)), default=0)
 
 
 def _item(positioned: Positioned) -> Item:

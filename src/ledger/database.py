@@ -17,7 +17,7 @@ SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
 
 @dataclass(frozen=True)
 class Database:
-    """A connection string and the schema that holds one ledger.
+    """A connection string, the schema that holds one ledger, and the ledger's master key.
 
     Every connection has the schema as its whole search path, so SQL names its tables bare and
     many ledgers can share a database. Raises ValueError for a schema name that is not a plain

@@ -230,6 +230,9 @@ class BookingCache:
         self._size_max = size_max
         self._bookings: OrderedDict[str, Loaded] = OrderedDict()
 
+    def clear(self) -> None:
+        self._bookings.clear()
+
     def take(self, booking_id: str) -> Loaded | None:
         """Out of the cache and into the caller's hands, who may leave it half changed."""
         return self._bookings.pop(booking_id, None)

@@ -34,7 +34,7 @@ class KnownKeys:
         known = [one for one in booking_ids if one in self._keys]
         if head == self._head:
             return {one: self._keys[one] for one in known}, {}
-        self._keys.clear()
+        self.clear()
         if not known:
             return {}, {}
         return {}, dict(cursor.execute(LOAD_KEYS, (known,)).fetchall())
@@ -46,4 +46,7 @@ class KnownKeys:
         self._keys.update(keys)
         self._head = head
         if len(self._keys) > KEYS_MAX:
-            self._keys.clear()
+            self.clear()
+
+    def clear(self) -> None:
+        self._keys.clear()

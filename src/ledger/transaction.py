@@ -198,6 +198,11 @@ class Transaction:
         self._known_keys.keep(plan.newest_position, plan.keys, plan.erased)
         self._cache.keep(plan.bookings.values())
 
+    def forget(self) -> None:
+        """Take nothing that was read before for what is there."""
+        self._cache.clear()
+        self._known_keys.clear()
+
     def is_committed(self, connection: psycopg.Connection, plan: Plan) -> bool:
         """Whether a plan whose commit was cut off is in the ledger all the same.
 

@@ -18,7 +18,7 @@ PERSONAL = ("changed_by", "reason", "metadata")
 
 
 class EventTranscoder(Transcoder):
-    """Encodes the state of an event, whose only values that JSON lacks are two known times.
+    """Encodes the state of an event, whose only values that JSON lacks are one or two known times.
 
     The library's own transcoder wraps each time in a typed object and walks every value in
     Python; this one costs a fifth of it and the bytes are plain JSON that any tool reads.
@@ -29,8 +29,9 @@ class EventTranscoder(Transcoder):
 
     def decode(self, data: bytes) -> Any:
         state = orjson.loads(data)
-        for name in _TIMES if "occurred_at" in state else _TIMES[:1]:
-            state[name] = datetime.fromisoformat(state[name])
+        for name in _TIMES:
+            if name in state:
+                state[name] = datetime.fromisoformat(state[name])
         return state
 
 

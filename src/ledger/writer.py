@@ -169,6 +169,8 @@ class Writer:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        # The next server may be a replica that has not all of what this one had.
+        self._transaction.forget()
 
 
 def _is_refused(error: Exception) -> bool:

@@ -10,8 +10,7 @@ from projections.rows import HistoryRow
 class Certified:
     """Certificates that were signed by known keys, while the rows that the events give come by.
 
-    Give all rows to `add`, by booking and version, with whether they were erased after the
-    position of a certificate, and call `end`.
+    Give all rows to `add`, by booking and version, and call `end`.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -29,7 +28,7 @@ class Certified:
                 self._held.append((name, certificate, Digest()))
 
     def add(self, row: HistoryRow, erasures: list[int]) -> None:
-        """`erasures` are the positions of those of the row's booking."""
+        """`erasures` are the positions of all erasures of the row's booking."""
         for name, certificate, digest in self._held:
             if row.position > certificate.position:
                 continue

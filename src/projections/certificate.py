@@ -18,6 +18,7 @@ from projections.log.notes import (
     decode_base64,
     encode_base64,
     parse_note,
+    sign_note,
 )
 from projections.rows import HistoryRow
 
@@ -87,7 +88,7 @@ class Certificate:
 
     def verify(self, known: Sequence[Verifier]) -> list[Verifier]:
         """The known keys of this log that signed it. Raises BadNote if there is none."""
-        return self.note.verify([key for key in known if key.name == self.origin])
+        return self.note.verify(known, self.origin)
 
 
 def certify(connection: psycopg.Connection, origin: str, signers: Sequence[Signer]) -> Certificate:
@@ -108,7 +109,7 @@ def certify(connection: psycopg.Connection, origin: str, signers: Sequence[Signe
         f"position {position}\nrows {digest.rows}\n"
         f"lasting {encode_base64(digest.lasting)}\npersonal {encode_base64(digest.personal)}\n"
     )
-    return parse_certificate(str(Note(text, tuple(signer.sign(text) for signer in signers))))
+    return parse_certificate(str(sign_note(text, signers)))
 
 
 def parse_certificate(note: str | bytes) -> Certificate:

@@ -40,6 +40,7 @@ RECORDED_AT = """
     SELECT convert_from(state, 'UTF8')::json ->> 'timestamp'
     FROM ledger_events WHERE notification_id = %s
 """
+HAS_BOOKING = "SELECT FROM ledger_events WHERE originator_id = %s LIMIT 1"
 HEAD = "SELECT coalesce(max(notification_id), 0) FROM ledger_events"
 
 
@@ -64,6 +65,11 @@ def read_histories(
         assert isinstance(positioned, PositionedEvent)
         histories.setdefault(row[1], []).append(positioned)
     return histories
+
+
+def has_booking(connection: psycopg.Connection, booking_id: str) -> bool:
+    """Whether the ledger knows the booking."""
+    return connection.execute(HAS_BOOKING, (booking_id,)).fetchone() is not None
 
 
 def read_decisions(

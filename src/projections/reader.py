@@ -62,17 +62,14 @@ class HistoryReader:
     def _answer(self, questions: list[Question]) -> None:
         try:
             histories = self._read({question.booking_id for question in questions})
-        except SealBroken as error:
-            # One booking was altered; those who ask for others must not be told so.
-            if len(questions) > 1:
-                for question in questions:
-                    self._answer([question])
-                return
-            questions[0].done(error)
-            return
         except LedgerError as error:
+            # Where one booking was altered, those who ask for others must not be told so.
+            alone = isinstance(error, SealBroken) and len(questions) > 1
             for question in questions:
-                question.done(error)
+                if alone:
+                    self._answer([question])
+                else:
+                    question.done(error)
             return
         for question in questions:
             question.done(histories.get(question.booking_id, ()))

@@ -202,3 +202,27 @@ def test_a_writer_that_knows_a_key_does_not_use_it_after_another_has_erased(
     assert keys(connection) == ["room-13"]
     catch_up(database)
     assert audit(database).findings == ()
+
+
+def test_on_a_server_that_lacks_the_newest_events_nothing_is_taken_for_known(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    """As after a failover to a replica that was behind, which has caught up by other events."""
+    with writing(database) as one:
+        one.execute([open_booking("room-12")])
+        one.execute([change_status("room-12", "confirmed", **SAID)])
+        connection.execute("ALTER TABLE ledger_events DISABLE TRIGGER ALL")
+        connection.execute("DELETE FROM ledger_events WHERE originator_version = 2")
+        connection.execute("DELETE FROM booking_key")
+        connection.execute("ALTER TABLE ledger_events ENABLE TRIGGER ALL")
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        record(database, open_booking("room-13"))
+        one.execute([change_status("room-12", "cancelled", **SAID)])
+
+    assert said(database) == [(None, False), ("the guest is ill", False)]
+    assert keys(connection) == ["room-12"]
+    catch_up(database)
+    assert audit(database).findings == ()

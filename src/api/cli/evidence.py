@@ -33,7 +33,7 @@ def evidence(booking_id: str, out: Path | None, **given: object) -> None:
         mapper = event_mapper(database)
         with database.connect() as connection:
             find_history(connection, mapper, booking_id)
-        catch_up_log(database, settings.load_master_key(), settings.origin)
+        catch_up_log(database, database.require_master_key(), settings.origin)
         with database.connect() as connection:
             found = gather_evidence(connection, mapper, booking_id)
     write_text(render(found), out)

@@ -44,7 +44,7 @@ def checkpoint(
         raise click.UsageError("--witness and --witness-key go together.")
     settings = read_settings(**given)
     with open_database(settings) as database:
-        catch_up_log(database, settings.load_master_key(), settings.origin)
+        catch_up_log(database, database.require_master_key(), settings.origin)
         with database.connect() as connection:
             kept = newest_checkpoint(connection)
             if witness is not None and witness_key is not None:
@@ -66,7 +66,7 @@ def certificate(out: Path | None, **given: object) -> None:
     """
     settings = read_settings(**given)
     with open_database(settings) as database:
-        master_key = settings.load_master_key()
+        master_key = database.require_master_key()
         signing_keys.ensure(database, master_key, settings.origin)
         catch_up(database)
         with database.connect() as connection:
@@ -127,7 +127,7 @@ def rotate_key(**given: object) -> None:
     """
     settings = read_settings(**given)
     with open_database(settings) as database:
-        made = signing_keys.rotate(database, settings.load_master_key(), settings.origin)
+        made = signing_keys.rotate(database, database.require_master_key(), settings.origin)
     click.echo(made.vkey)
 
 

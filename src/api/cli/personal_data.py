@@ -1,10 +1,11 @@
 """`erase`, `hold` and `release`: what becomes of what is personal in a booking."""
 
 from contextlib import closing
+from typing import Any
 
 import click
 
-from api.cli.options import json_option, ledger_options
+from api.cli.options import Command, json_option, ledger_options
 from api.cli.output import print_json, printable
 from api.settings import read_settings
 from api.storage import open_database
@@ -18,18 +19,25 @@ from projections.queries import wait_until_fresh
 
 SOURCE = "command line"
 
-reason_option = click.option(
-    "--reason", required=True, help="Why; kept for ever, so name no person in it."
-)
+
+def decision(command: Command) -> click.Command:
+    """A command about the booking ID, with a reason."""
+    options = (
+        click.argument("booking_id", metavar="ID"),
+        click.option(
+            "--reason", required=True, help="Why; kept for ever, so name no person in it."
+        ),
+        ledger_options,
+        json_option,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return click.command()(command)
 
 
-@click.command()
-@click.argument("booking_id", metavar="ID")
-@reason_option
+@decision
 @click.option("--yes", is_flag=True, help="Do not ask whether it is meant.")
-@ledger_options
-@json_option
-def erase(booking_id: str, reason: str, yes: bool, as_json: bool, **given: object) -> None:
+def erase(booking_id: str, yes: bool, **given: Any) -> None:
     """Erase who, why and metadata of all changes of the booking ID, for ever.
 
     Statuses, times and proofs stay. Backups keep what was there when they were made. Exit code 1
@@ -37,32 +45,22 @@ def erase(booking_id: str, reason: str, yes: bool, as_json: bool, **given: objec
     """
     if not yes:
         click.confirm(f"Erase what is personal in {printable(booking_id)}, for ever?", abort=True)
-    _decide("erase", booking_id, reason, as_json, given)
+    _decide("erase", booking_id, **given)
 
 
-@click.command()
-@click.argument("booking_id", metavar="ID")
-@reason_option
-@ledger_options
-@json_option
-def hold(booking_id: str, reason: str, as_json: bool, **given: object) -> None:
+@decision
+def hold(**given: Any) -> None:
     """Place a legal hold on the booking ID: 'erase' refuses until it is released."""
-    _decide("hold", booking_id, reason, as_json, given)
+    _decide("hold", **given)
 
 
-@click.command()
-@click.argument("booking_id", metavar="ID")
-@reason_option
-@ledger_options
-@json_option
-def release(booking_id: str, reason: str, as_json: bool, **given: object) -> None:
+@decision
+def release(**given: Any) -> None:
     """Release the legal hold on the booking ID."""
-    _decide("release", booking_id, reason, as_json, given)
+    _decide("release", **given)
 
 
-def _decide(
-    verdict: Verdict, booking_id: str, reason: str, as_json: bool, given: dict[str, object]
-) -> None:
+def _decide(verdict: Verdict, booking_id: str, reason: str, as_json: bool, **given: object) -> None:
     if not reason:
         raise click.UsageError("--reason must not be empty.")
     try:

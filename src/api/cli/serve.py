@@ -59,7 +59,7 @@ def serve(
         with _undisturbed():
             database = stack.enter_context(open_database(settings))
         # Complains of a wrong master key or origin, before anybody relies on them.
-        signing_keys.ensure(database, settings.load_master_key(), settings.origin)
+        signing_keys.ensure(database, database.require_master_key(), settings.origin)
         if demo:
             from api.demo import load_demo
 
@@ -91,7 +91,7 @@ def project(**given: object) -> None:
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     settings = read_settings(**given)
     with open_database(settings) as database:
-        master_key = settings.load_master_key()
+        master_key = database.require_master_key()
         signing_keys.ensure(database, master_key, settings.origin)
         run_projectors(database, master_key, settings.origin, stop)
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import click
 
 from api.cli.existing import existing_ledger
-from api.cli.options import json_option, ledger_options
+from api.cli.options import Command, json_option, ledger_options
 from api.cli.output import print_facts, print_json, printable, progress_bar
 from api.settings import read_settings
 from projections.audit import AuditReport, audit
@@ -23,27 +23,26 @@ EXIT_FINDINGS = 1
 ParsedT = TypeVar("ParsedT")
 
 
+def _kept(name: str, argument: str, what: str) -> Callable[[Command], Command]:
+    """An option for files that were kept outside."""
+    return click.option(
+        name,
+        argument,
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        multiple=True,
+        help=f"{what}; can be given several times.",
+    )
+
+
 @click.command()
-@click.option(
-    "--checkpoint",
-    "checkpoints",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    multiple=True,
-    help="A checkpoint that was kept outside; can be given several times.",
-)
+@_kept("--checkpoint", "checkpoints", "A checkpoint that was kept outside")
 @click.option(
     "--vkey",
     "vkeys",
     multiple=True,
     help="Verifier key that these must be signed by, instead of the keys of the ledger.",
 )
-@click.option(
-    "--projection",
-    "certificates",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    multiple=True,
-    help="A certificate of the read model; can be given several times.",
-)
+@_kept("--projection", "certificates", "A certificate of the read model")
 @ledger_options
 @json_option
 def verify(

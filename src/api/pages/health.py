@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import psycopg
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -11,7 +10,7 @@ from starlette.responses import Response
 from api.gate import ReaderRole
 from api.pages.navigation import HEALTH
 from api.pages.rendering import page
-from api.routes.health import LAG_SECONDS_MAX
+from api.routes.health import is_degraded
 from api.store import Store
 from projections import tables
 from projections.feed import head, position_at, recorded_at
@@ -45,34 +44,30 @@ class Seen:
 async def health(request: Request, key: ReaderRole) -> Response:
     """What `/readyz` and `/metrics` say to programs, for people."""
     seen = await run_sync(_look, request.app.state.store)
-    failing = [name for name, lag in seen.lags.items() if lag.failure is not None]
-    late = [name for name, lag in seen.lags.items() if lag.seconds > LAG_SECONDS_MAX]
     return page(
         "health",
         section=HEALTH,
         key=key,
         seen=seen,
-        degraded=sorted({*failing, *late}),
+        degraded=[name for name, lag in seen.lags.items() if is_degraded(lag)],
         queued=request.app.state.metrics.queued_commands,
         now=datetime.now(UTC),
     )
 
 
 def _look(store: Store) -> Seen:
+    now = datetime.now(UTC)
     with store.connection() as connection:
-        return look(connection, datetime.now(UTC))
-
-
-def look(connection: psycopg.Connection, now: datetime) -> Seen:
-    newest = head(connection)
-    checkpoint = checkpoint_table.newest(connection)
-    return Seen(
-        head=newest,
-        newest_at=recorded_at(connection, newest),
-        lags={shown: read_lag(connection, name) for shown, name in PROJECTIONS.items()},
-        signed=None if checkpoint is None else checkpoint.size,
-        signed_at=None if checkpoint is None else checkpoint.created_at,
-        recorded={
-            name: newest - position_at(connection, now - period) for name, period in PERIODS.items()
-        },
-    )
+        newest = head(connection)
+        checkpoint = checkpoint_table.newest(connection)
+        return Seen(
+            head=newest,
+            newest_at=recorded_at(connection, newest),
+            lags={shown: read_lag(connection, name) for shown, name in PROJECTIONS.items()},
+            signed=None if checkpoint is None else checkpoint.size,
+            signed_at=None if checkpoint is None else checkpoint.created_at,
+            recorded={
+                name: newest - position_at(connection, now - period)
+                for name, period in PERIODS.items()
+            },
+        )

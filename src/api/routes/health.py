@@ -22,6 +22,10 @@ LAG_SECONDS_MAX = 10.0
 """A projection further behind than this is called degraded."""
 
 
+def is_degraded(lag: Lag) -> bool:
+    return lag.failure is not None or lag.seconds > LAG_SECONDS_MAX
+
+
 @router.get("/healthz", response_model=Alive)
 async def alive() -> Response:
     """The process answers."""
@@ -38,9 +42,7 @@ def ready(store: TheStore) -> Response:
             lags = {name: read_lag(connection, name) for name in (tables.NAME, tile_table.NAME)}
     except StoreUnavailable as error:
         return JsonResponse({"status": "unavailable", "detail": str(error)}, 503)
-    degraded = any(
-        lag.failure is not None or lag.seconds > LAG_SECONDS_MAX for lag in lags.values()
-    )
+    degraded = any(is_degraded(lag) for lag in lags.values())
     return JsonResponse(
         {
             "status": "degraded" if degraded else "ready",

@@ -19,7 +19,7 @@ from api.routes.contract import (
 from api.store import TheStore
 from ledger.errors import BookingNotFound
 from ledger.personal_data import PersonalData
-from projections.feed import read_decisions, read_histories
+from projections.feed import has_booking, read_decisions
 
 router = APIRouter(prefix="/api/bookings", tags=["personal data"])
 
@@ -39,7 +39,7 @@ def read(booking_id: BookingPath, key: ReaderRole, store: TheStore) -> Response:
     """Whether the booking is held, and all that was decided about its personal data."""
     del key
     with store.connection() as connection:
-        if booking_id not in read_histories(connection, store.mapper, [booking_id]):
+        if not has_booking(connection, booking_id):
             raise BookingNotFound(booking_id=booking_id)
         decisions = read_decisions(connection, store.mapper, booking_id)
     personal_data: PersonalData | None = None

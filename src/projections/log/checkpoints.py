@@ -13,6 +13,7 @@ from projections.log.notes import (
     decode_base64,
     encode_base64,
     parse_note,
+    sign_note,
 )
 
 SIZE_MAX = 2**63 - 1
@@ -30,13 +31,12 @@ class Checkpoint:
 
     def verify(self, known: Sequence[Verifier]) -> list[Verifier]:
         """The known keys of this log that signed it. Raises BadNote if there is none."""
-        return self.note.verify([key for key in known if key.name == self.origin])
+        return self.note.verify(known, self.origin)
 
 
 def sign_checkpoint(origin: str, size: int, root: bytes, signers: Sequence[Signer]) -> Checkpoint:
     text = f"{origin}\n{size}\n{encode_base64(root)}\n"
-    note = Note(text, tuple(signer.sign(text) for signer in signers))
-    return Checkpoint(origin, size, root, note)
+    return Checkpoint(origin, size, root, sign_note(text, signers))
 
 
 def parse_checkpoint(note: str | bytes) -> Checkpoint:

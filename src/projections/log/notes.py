@@ -81,12 +81,13 @@ class Note:
     def __str__(self) -> str:
         return self.text + "\n" + "".join(one.line for one in self.signatures)
 
-    def verify(self, known: Sequence[Verifier]) -> list[Verifier]:
-        """The known keys that signed it. Signatures of unknown keys are ignored.
+    def verify(self, known: Sequence[Verifier], name: str | None = None) -> list[Verifier]:
+        """The known keys (of this name, if one is given) that signed it. Signatures of others are
+        ignored.
 
         Raises BadNote where one of a known key is wrong, or where no known key signed.
         """
-        by_id = {(key.name, key.key_id): key for key in known}
+        by_id = {(key.name, key.key_id): key for key in known if name in (None, key.name)}
         found = []
         for signature in self.signatures:
             verifier = by_id.get((signature.name, signature.key_id))
@@ -98,6 +99,10 @@ class Note:
         if not found:
             raise BadNote("No known key has signed it.")
         return found
+
+
+def sign_note(text: str, signers: "Sequence[Signer]") -> Note:
+    return Note(text, tuple(signer.sign(text) for signer in signers))
 
 
 class Signer:
