@@ -59,7 +59,44 @@ def test_after_a_lost_connection_nothing_is_missed(service: Service, window: Win
     page.context.set_offline(False)
 
     expect(page.locator(".feed li")).to_have_count(2, timeout=15_000)
+    expect(page.locator(".connection.on")).to_have_text("Live", timeout=15_000)
     window.complaints.clear()  # of the network that was away
+
+
+def test_a_change_that_could_not_be_shown_is_shown_later(service: Service, window: Window) -> None:
+    """The feed came through and the page did not: the feed tells of each change once."""
+    service.open("4711")
+    page = window.page
+    page.goto("/live")
+    expect(page.locator(".connection.on")).to_be_visible()
+    page.route("**/live", lambda route: route.abort())
+    service.open("4712")
+    expect(page.get_by_text("Connection lost")).to_be_visible()
+    page.unroute("**/live")
+    page.route("**/live", lambda route: route.fulfill(status=503, body="busy"), times=1)
+
+    expect(page.locator(".feed li")).to_have_count(2, timeout=15_000)
+    expect(page.locator(".connection.on")).to_have_text("Live")
+    window.complaints.clear()  # of what was refused
+
+
+@pytest.mark.parametrize(
+    ("address", "told"), [("/live", ".feed"), ("/bookings/4711", "#announcement")]
+)
+def test_a_refused_feed_is_asked_for_again(
+    service: Service, window: Window, address: str, told: str
+) -> None:
+    """A browser gives up for good at an answer that is no stream."""
+    service.open("4711")
+    page = window.page
+    page.route(
+        "**/api/events/stream*", lambda route: route.fulfill(status=503, body="busy"), times=1
+    )
+    page.goto(address)
+    assert service.change("4711", "confirmed").is_success
+    expect(page.locator(told)).to_contain_text("confirmed", timeout=15_000)
+    assert len(window.complaints) == 1, window.complaints
+    window.complaints.clear()  # of what was refused
 
 
 def test_an_erasure_is_told_and_shown(service: Service, window: Window) -> None:

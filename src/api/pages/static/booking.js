@@ -1,5 +1,8 @@
 // A booking's page: steps through time without loading the frame anew, and follows the live feed.
 // Everything works without it; what it shows comes from the server's own page.
+import { AGAIN, follow } from "./feed.js";
+import { latest, replace } from "./part.js";
+
 document.documentElement.classList.add("scripted");
 
 const announcement = document.getElementById("announcement");
@@ -10,16 +13,28 @@ async function show(address, { remember = true } = {}) {
   const mine = ++wanted;
   const focused = document.activeElement;
   const held = focused?.id || focused?.rel;
-  const answer = await fetch(address, { headers: { Accept: "text/html" } });
-  if (!answer.ok) return location.assign(address);
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const next = page.getElementById("booking");
+  const next = await latest(address, "booking");
   if (mine !== wanted) return; // somebody was quicker
   if (!next) return location.assign(address);
-  shown().replaceWith(document.adoptNode(next));
+  replace(shown(), next);
   if (remember) history.pushState(null, "", address);
   const again = held && (document.getElementById(held) ?? document.querySelector(`[rel="${held}"]`));
   (again ?? document.getElementById("version"))?.focus({ preventScroll: true });
+}
+
+// What somebody asked for: where it cannot be had, the browser says why.
+function go(address, options) {
+  return show(address, options).catch(() => location.assign(address));
+}
+
+// What the feed told of, which it does once: until it is shown.
+async function catchUp(words) {
+  try {
+    await show(location.href, { remember: false });
+    if (words) tell(words);
+  } catch {
+    setTimeout(catchUp, AGAIN, words);
+  }
 }
 
 function tell(words) {
@@ -36,27 +51,26 @@ document.addEventListener("change", (event) => {
   if (event.target.id !== "version") return;
   const query = new URLSearchParams(new FormData(event.target.form));
   const form = new URL(event.target.form.action);
-  show(`${form.pathname}?${query}`).then(() => tell(`Version ${event.target.value}`));
+  go(`${form.pathname}?${query}`).then(() => tell(`Version ${event.target.value}`));
 });
 document.addEventListener("click", (event) => {
   const link = event.target.closest(".steps a, .then a");
   if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
   event.preventDefault();
-  show(link.getAttribute("href"));
+  go(link.getAttribute("href"));
 });
-addEventListener("popstate", () => show(location.href, { remember: false }));
+addEventListener("popstate", () => go(location.href, { remember: false }));
 
 const { id, head } = shown().dataset;
-const feed = new EventSource(`/api/events/stream?after=${head}`);
-feed.addEventListener("message", (message) => {
-  const event = JSON.parse(message.data);
-  if (event.bookingId !== id) return;
-  if (!event.toStatus) {
-    show(location.href, { remember: false });
-  } else if (shown().dataset.past === "yes") {
-    tell(`This booking has changed to ${event.toStatus} meanwhile.`);
-  } else {
-    show(location.href, { remember: false }).then(() => tell(`Status is now ${event.toStatus}.`));
-  }
+follow(head, {
+  message: (event) => {
+    if (event.bookingId !== id) return;
+    if (!event.toStatus) {
+      catchUp();
+    } else if (shown().dataset.past === "yes") {
+      tell(`This booking has changed to ${event.toStatus} meanwhile.`);
+    } else {
+      catchUp(`Status is now ${event.toStatus}.`);
+    }
+  },
 });
-addEventListener("pagehide", () => feed.close());

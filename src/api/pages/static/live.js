@@ -1,9 +1,14 @@
 // The newest changes: asks for the page anew when the live feed tells of some, a few times a second
-// at most. What it shows comes from the server's own page, so it is escaped there.
+// at most, and again later where that fails: the feed tells of each change once.
+import { AGAIN, follow } from "./feed.js";
+import { latest, replace } from "./part.js";
+
 const EVERY = 400;
+const LOST = "Connection lost, trying again";
 const connection = document.getElementById("connection");
 const pause = document.getElementById("pause");
 const changes = () => document.getElementById("changes");
+const head = (part) => Number(part.dataset.head);
 let waiting = false;
 let paused = false;
 let missed = 0;
@@ -13,19 +18,29 @@ function say(state, words) {
   connection.textContent = words;
 }
 
+function soon(delay = EVERY) {
+  if (waiting) return;
+  waiting = true;
+  setTimeout(refresh, delay);
+}
+
 async function refresh() {
   waiting = false;
   if (paused) return;
-  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-  if (!answer.ok) return location.reload();
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const next = page.getElementById("changes");
-  if (!next) return location.reload();
-  const before = Number(changes().dataset.head);
-  for (const one of next.querySelectorAll("li")) {
-    if (Number(one.dataset.position) > before) one.classList.add("new");
+  let next;
+  try {
+    next = await latest(location.href, "changes");
+  } catch {
+    say("off", LOST);
+    return soon(AGAIN);
   }
-  changes().replaceWith(document.adoptNode(next));
+  if (!next) return location.reload();
+  if (paused || head(next) < head(changes())) return; // a later answer was quicker
+  for (const one of next.querySelectorAll("li")) {
+    if (Number(one.dataset.position) > head(changes())) one.classList.add("new");
+  }
+  replace(changes(), next);
+  say("on", "Live");
 }
 
 pause.hidden = false;
@@ -33,23 +48,17 @@ pause.addEventListener("click", () => {
   paused = !paused;
   pause.setAttribute("aria-pressed", String(paused));
   pause.textContent = paused ? "Go on" : "Pause";
-  if (!paused) {
-    missed = 0;
-    say("on", "Live");
-    refresh();
-  }
+  missed = 0;
+  if (paused) say("on", "Paused");
+  else refresh();
 });
 
-const feed = new EventSource(`/api/events/stream?after=${changes().dataset.head}`);
-feed.addEventListener("open", () => say("on", "Live"));
-feed.addEventListener("error", () => say("off", "Connection lost, trying again"));
-feed.addEventListener("message", () => {
-  if (paused) {
+follow(head(changes()), {
+  open: () => say("on", paused ? "Paused" : "Live"),
+  lost: () => say("off", LOST),
+  message: () => {
+    if (!paused) return soon();
     missed += 1;
     say("on", `Paused; ${missed} more since`);
-  } else if (!waiting) {
-    waiting = true;
-    setTimeout(refresh, EVERY);
-  }
+  },
 });
-addEventListener("pagehide", () => feed.close());
