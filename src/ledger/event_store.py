@@ -36,7 +36,7 @@ INSERT = SQL("""
     INSERT INTO ledger_events
         (originator_id, originator_version, topic, state, notification_id)
     SELECT id, version, topic, state, head.position + ordinal
-    FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::bytea[])
+    FROM unnest(%b::text[], %b::bigint[], %b::text[], %b::bytea[])
             WITH ORDINALITY AS event (id, version, topic, state, ordinal),
         (SELECT coalesce(max(notification_id), 0) AS position FROM ledger_events) AS head
     ORDER BY ordinal
@@ -46,7 +46,7 @@ APPEND = SQL("""
     WITH appended AS (
         INSERT INTO ledger_events
             (originator_id, originator_version, topic, state, notification_id)
-        SELECT * FROM unnest(%s::text[], %s::bigint[], %s::text[], %b::bytea[], %s::bigint[])
+        SELECT * FROM unnest(%b::text[], %b::bigint[], %b::text[], %b::bytea[], %b::bigint[])
     )
     SELECT pg_notify(%s, '')
 """)
@@ -57,7 +57,7 @@ COPY = SQL("""
 
 
 INSERT_KEYS = SQL("""
-    INSERT INTO booking_key (booking_id, wrapped) SELECT * FROM unnest(%s::text[], %b::bytea[])
+    INSERT INTO booking_key (booking_id, wrapped) SELECT * FROM unnest(%b::text[], %b::bytea[])
 """)
 COPY_KEYS = SQL("COPY booking_key (booking_id, wrapped) FROM STDIN (FORMAT BINARY)")
 

@@ -7,7 +7,7 @@ import psycopg
 
 from ledger.sealing import BookingKey
 
-LOAD_KEYS = "SELECT booking_id, wrapped FROM booking_key WHERE booking_id = ANY(%s)"
+LOAD_KEYS = "SELECT booking_id, wrapped FROM booking_key WHERE booking_id = ANY(%b)"
 KEYS_MAX = 20_000
 
 

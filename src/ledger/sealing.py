@@ -5,8 +5,8 @@ said of persons, without a hash that changes. docs/record-format.md is the forma
 """
 
 import hmac
-from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from hashlib import sha256
 from os import urandom
@@ -62,7 +62,7 @@ class BookingKey:
         """
         key, nonce = self.event_key(version), urandom(NONCE_BYTES)
         sealed = AESGCM(key).encrypt(nonce, orjson.dumps(personal), None)
-        return b64encode(sha256(key).digest() + nonce + sealed).decode()
+        return b2a_base64(_commitment(key) + nonce + sealed, newline=False).decode()
 
     def open(self, version: int, sealed: str) -> dict[str, Any] | None:
         """What was sealed; None if it was under another key, since destroyed.
@@ -75,7 +75,7 @@ class BookingKey:
 def open_sealed(event_key: bytes, sealed: str) -> dict[str, Any] | None:
     """The same with the key of the event."""
     try:
-        content = b64decode(sealed, validate=True)
+        content = a2b_base64(sealed, strict_mode=True)
         begin = COMMITMENT_BYTES + NONCE_BYTES
         nonce = content[COMMITMENT_BYTES:begin]
         personal = orjson.loads(AESGCM(event_key).decrypt(nonce, content[begin:], None))

@@ -40,7 +40,7 @@ LOAD = """
     SELECT head.position, event.originator_id, event.originator_version, event.topic, event.state
     FROM (SELECT coalesce(max(notification_id), 0) AS position FROM ledger_events) AS head
     LEFT JOIN (
-        unnest(%s::text[], %s::bigint[]) AS known (id, version)
+        unnest(%b::text[], %b::bigint[]) AS known (id, version)
         CROSS JOIN LATERAL (
             SELECT * FROM ledger_events
             WHERE originator_id = known.id AND originator_version > known.version
@@ -48,23 +48,23 @@ LOAD = """
         ) AS event
     ) ON true
     UNION ALL
-    SELECT 0, booking_id, 0, NULL, wrapped FROM booking_key WHERE booking_id = ANY(%s)
+    SELECT 0, booking_id, 0, NULL, wrapped FROM booking_key WHERE booking_id = ANY(%b)
     ORDER BY originator_version
 """
 """Also the keys of the bookings, as rows without a topic."""
 LOAD_ANSWERS = """
     SELECT scope, key, request_hmac, answer
-    FROM unnest(%s::text[], %s::text[]) AS asked (scope, key)
+    FROM unnest(%b::text[], %b::text[]) AS asked (scope, key)
     JOIN idempotency USING (scope, key)
 """
 LOAD_IMPORTED = "SELECT fingerprint FROM imported_row WHERE fingerprint = ANY(%b)"
 NOTIFY = "SELECT pg_notify(%s, '')"
 STORE_ANSWERS = """
     INSERT INTO idempotency (scope, key, request_hmac, answer)
-    SELECT * FROM unnest(%s::text[], %s::text[], %s::bytea[], %s::bytea[])
+    SELECT * FROM unnest(%b::text[], %b::text[], %b::bytea[], %b::bytea[])
 """
 STORE_IMPORTED = "INSERT INTO imported_row (fingerprint) SELECT unnest(%b::bytea[])"
-DESTROY_KEYS = "DELETE FROM booking_key WHERE booking_id = ANY(%s)"
+DESTROY_KEYS = "DELETE FROM booking_key WHERE booking_id = ANY(%b)"
 AT_POSITION = """
     SELECT originator_id, originator_version, topic, state
     FROM ledger_events WHERE notification_id = %s

@@ -28,7 +28,7 @@ EVENTS_WITH_KEYS_AFTER = """
 EVENTS_OF = """
     SELECT notification_id, originator_id, originator_version, topic, state,
         (SELECT wrapped FROM booking_key WHERE booking_id = originator_id)
-    FROM unnest(%s::text[]) AS asked (id)
+    FROM unnest(%b::text[]) AS asked (id)
     CROSS JOIN LATERAL (
         SELECT * FROM ledger_events WHERE originator_id = asked.id
         ORDER BY originator_version  -- keeps it a look-up for each id, not a join of the table

@@ -37,7 +37,7 @@ UPDATE_BOOKINGS = """
     UPDATE "Booking{s}" AS booking
     SET status = changed.status, version = changed.version,
         "updatedAt" = changed.updated_at, position = changed.position
-    FROM unnest(%s::text[], %s::text[], %s::int[], %s::timestamp[], %s::bigint[])
+    FROM unnest(%b::text[], %b::text[], %b::int[], %b::timestamp[], %b::bigint[])
         AS changed (id, status, version, updated_at, position)
     WHERE booking.id = changed.id
 """
@@ -45,7 +45,7 @@ UPDATE_BOOKINGS = """
 ERASE = """
     UPDATE "BookingStatusHistory{s}" AS entry
     SET "changedBy" = NULL, reason = NULL, metadata = NULL, erased = true
-    FROM unnest(%s::text[], %s::bigint[]) AS erasure (id, position)
+    FROM unnest(%b::text[], %b::bigint[]) AS erasure (id, position)
     WHERE entry."bookingId" = erasure.id AND entry.position < erasure.position
         AND num_nonnulls("changedBy", reason, metadata) > 0
 """

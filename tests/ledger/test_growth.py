@@ -26,7 +26,7 @@ def test_bookings_are_looked_up_one_by_one(
         connection.execute("ANALYZE ledger_events")
     connection.execute(f"SET plan_cache_mode = {mode}")
     numbered = (
-        statement.replace("%s::text[]", "$1").replace("%s::bigint[]", "$2").replace("%s", "$3")
+        statement.replace("%b::text[]", "$1").replace("%b::bigint[]", "$2").replace("%b", "$3")
     )
     connection.execute(f"PREPARE load ({types}) AS {numbered}")
     values = ["ARRAY['b1', 'b700', 'none']", "ARRAY[0, 1, 0]", "ARRAY['b1']"][: types.count("[]")]

@@ -25,11 +25,11 @@ KEEP = """
 """
 READ = """
     SELECT level, number, hashes FROM log_tile
-    JOIN unnest(%s::smallint[], %s::bigint[]) AS asked (level, number) USING (level, number)
+    JOIN unnest(%b::smallint[], %b::bigint[]) AS asked (level, number) USING (level, number)
 """
 WRITE = """
     INSERT INTO log_tile (level, number, hashes)
-    SELECT * FROM unnest(%s::smallint[], %s::bigint[], %s::bytea[])
+    SELECT * FROM unnest(%b::smallint[], %b::bigint[], %b::bytea[])
     ON CONFLICT (level, number) DO UPDATE SET hashes = excluded.hashes
 """
 
