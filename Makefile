@@ -28,7 +28,7 @@ format: $(VENV)/.dev
 lock:
 	$(LOCK) --output-file locks/run.txt
 	$(LOCK) --extra export --group dev --output-file locks/dev.txt
-	$(LOCK) --extra export --group dev --group mining --output-file locks/mining.txt
+	$(LOCK) --extra export --group dev --group readers --output-file locks/readers.txt
 
 $(VENV)/.run: locks/run.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -40,9 +40,9 @@ $(VENV)/.dev: locks/dev.txt $(VENV)/.run
 	$(INSTALL) --requirement locks/dev.txt
 	@touch $@
 
-# For the tests that open our exports with pm4py, which brings half a gigabyte; skipped without.
-$(VENV)/.mining: locks/mining.txt $(VENV)/.dev
-	$(INSTALL) --requirement locks/mining.txt
+# For the tests that open our exports with pm4py, Polars and Spark: over a gigabyte; skipped without.
+$(VENV)/.readers: locks/readers.txt $(VENV)/.dev
+	$(INSTALL) --requirement locks/readers.txt
 	@touch $@
 
 # Comparisons with peers: under ten minutes, or at full size (ten million events) well over an hour.

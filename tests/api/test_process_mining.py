@@ -18,7 +18,7 @@ def _pm4py() -> ModuleType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the packages that it imports, not of our files
         module: ModuleType = pytest.importorskip(
-            "pm4py", reason="pm4py is not installed (make .venv/.mining)"
+            "pm4py", reason="pm4py is not installed (make .venv/.readers)"
         )
     return module
 
