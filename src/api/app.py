@@ -102,6 +102,7 @@ def create_app(settings: Settings, database: Database) -> Application:
         app.state.door = Door(writer, reader, Mailbox(loop))
         app.state.calls = Calls(app.state.door, workflow, request_key)
         app.state.tail = Tail(database, store, loop)
+        flow_figures.begin()
         yield
         app.state.tail.close()
         writer.close()

@@ -124,6 +124,7 @@ def test_status_names_are_only_text_in_the_drawing() -> None:
         changes=1,
         opened=1,
         position=2,
+        renewing=False,
     ).body.decode()
 
     assert "<script" not in text

@@ -73,9 +73,10 @@ def flow(
     """Changes that occurred in the period, by transition; stays that began in it, by status."""
     asked = Asked(None, None, who, None, None, since, until)
     search = asked.search()
-    figures = request.app.state.flow_figures.of(
+    shown = request.app.state.flow_figures.of(
         Filter(changed_by=who, since=search.since, until=search.until)
     )
+    figures = shown.figures
     rows, at = figures.rows, figures.at
     steps = [_step(row, asked) for row in rows]
     return page(
@@ -95,6 +96,7 @@ def flow(
         changes=sum(row.changes for row in rows if row.from_status is not None),
         opened=sum(row.changes for row in rows if row.from_status is None),
         position=at.position,
+        renewing=shown.renewing,
     )
 
 
