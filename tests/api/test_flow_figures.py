@@ -133,6 +133,21 @@ def test_a_failure_is_told_to_who_waits_and_the_next_tries_again(
     assert opened(figures) == (1, False)
 
 
+def test_where_the_first_cannot_be_found_the_log_says_so(
+    database: Database,
+    figures: FlowFigures,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(flow_figures, "volume", lambda *_: 1 / 0)
+    figures.begin()
+    deadline = time.monotonic() + 10
+    while not caplog.messages:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert caplog.messages == ["figures of the flow could not be found: division by zero"]
+
+
 def test_the_first_are_found_before_anybody_asks(
     database: Database, figures: FlowFigures, dear: None, caplog: pytest.LogCaptureFixture
 ) -> None:

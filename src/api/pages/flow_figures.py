@@ -1,4 +1,4 @@
-"""The figures of the flow page, asked side by side and kept for a moment."""
+"""The figures of the flow page: asked side by side, once for all who want them, and kept."""
 
 import logging
 import threading
@@ -65,8 +65,8 @@ class Shown:
 
 class FlowFigures:
     """Asks for all figures of a period at once, and once for all who want them. Figures name
-    nobody but whom the filter names, and those are forgotten soon, so an erasure need not look
-    for them."""
+    nobody but whom the filter names, and those are not shown for long, so an erasure need not
+    look for them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -100,7 +100,7 @@ class FlowFigures:
         with self._store.connection() as connection:
             events = head(connection)
         if events <= FIRST_EVENTS_MAX:
-            self._ask(Filter())
+            self._ask(Filter()).add_done_callback(_log_failure)
 
     def _is_good(self, kept: Figures) -> bool:
         if kept.seconds > DEAR_SECONDS and kept.age < KEPT_SECONDS:
