@@ -52,6 +52,24 @@ def test_cheap_figures_are_always_the_newest(database: Database, figures: FlowFi
         assert opened(figures) == (number, False)
 
 
+def test_waiting_for_the_read_model_does_not_make_them_dear(
+    database: Database, figures: FlowFigures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(database, "a")
+    now = flow_figures.moment
+
+    def late(*given: object) -> object:
+        time.sleep(0.6)
+        return now(*given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(flow_figures, "DEAR_SECONDS", 0.5)
+        patched.setattr(flow_figures, "moment", late)
+        assert opened(figures) == (1, False)
+        add(database, "b")
+        assert opened(figures) == (2, False)
+
+
 def test_dear_ones_are_kept_for_a_moment(
     database: Database, figures: FlowFigures, dear: None
 ) -> None:

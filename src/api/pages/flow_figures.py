@@ -43,7 +43,7 @@ class Figures:
     at: Moment
     asked_at: float
     seconds: float
-    """How long it took to find them."""
+    """How long it took to find them, once the read model was there."""
     rows: Sequence[Transition]
     stays: Sequence[TimeInStatus]
     unit: Unit
@@ -129,9 +129,9 @@ class FlowFigures:
                 del self._asked[chosen]
 
     def _find(self, chosen: Filter) -> Figures:
-        started = time.monotonic()
         with self._store.connection() as connection:
             at = moment(connection, None)
+        started = time.monotonic()  # to wait for the read model does not make figures dear
         ask = self._queries.submit
         rows = ask(self._with_connection, lambda c: transitions(c, at, chosen))
         stays = ask(self._with_connection, lambda c: time_in_status(c, at, chosen))
