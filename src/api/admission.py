@@ -14,23 +14,42 @@ REQUESTS_MAX = 400
 """A tenth of a second of what one core can record."""
 
 
-class Admission:
-    """Answers 503 while `requests_max` requests wait for the beginning of their answer.
+class InHand:
+    """Counts the requests that wait for the beginning of their answer, at most `requests_max`.
 
-    Live feeds and downloads do not count once they have begun. Health and metrics always pass.
     It belongs to one event loop, so counting needs no lock.
     """
 
-    def __init__(self, app: ASGIApp, requests_max: int = REQUESTS_MAX) -> None:
-        self._app = app
+    def __init__(self, requests_max: int = REQUESTS_MAX) -> None:
         self._requests_max = requests_max
         self._waiting = 0
+
+    def enter(self) -> bool:
+        """Whether there is room for one more, who must leave then."""
+        if self._waiting >= self._requests_max:
+            return False
+        self._waiting += 1
+        return True
+
+    def leave(self) -> None:
+        self._waiting -= 1
+
+
+class Admission:
+    """Answers 503 while too many requests are in hand.
+
+    Live feeds and downloads do not count once they have begun. Health and metrics always pass.
+    """
+
+    def __init__(self, app: ASGIApp, in_hand: InHand) -> None:
+        self._app = app
+        self._in_hand = in_hand
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        if self._waiting >= self._requests_max:
+        if not self._in_hand.enter():
             refusal = problem_of(Busy("Too many requests are waiting; try again shortly."))
             await refusal.response(address(scope))(scope, receive, send)
             return
@@ -40,12 +59,11 @@ class Admission:
             nonlocal begun
             if not begun:
                 begun = True
-                self._waiting -= 1
+                self._in_hand.leave()
             await send(message)
 
-        self._waiting += 1
         try:
             await self._app(scope, receive, counted)
         finally:
             if not begun:  # failed, or the caller has gone away
-                self._waiting -= 1
+                self._in_hand.leave()

@@ -1,6 +1,6 @@
 """What callers get: JSON in camelCase, times in RFC 3339 UTC with milliseconds."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,8 +24,29 @@ from projections.rows import (
 class JsonResponse(Response):
     media_type = "application/json"
 
-    def render(self, content: Any) -> bytes:
-        return orjson.dumps(content)
+    def __init__(
+        self, content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        _fill(self, status_code, orjson.dumps(content), headers or {})
+
+
+def answer_of_bytes(body: bytes, headers: Mapping[str, str]) -> Response:
+    """200 with what is JSON already."""
+    response = JsonResponse.__new__(JsonResponse)
+    _fill(response, 200, body, headers)
+    return response
+
+
+def _fill(response: Response, status_code: int, body: bytes, headers: Mapping[str, str]) -> None:
+    """What Starlette's own constructor does, without looking through headers for what to add."""
+    response.status_code = status_code
+    response.body = body
+    response.background = None
+    response.raw_headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        *((name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()),
+    ]
 
 
 def rfc3339(time: datetime) -> str:
@@ -132,16 +153,6 @@ def history_etag(history: Sequence[PositionedEvent]) -> str:
     """The version, and how many of the entries are erased: they were others before."""
     erased = sum(one.erased for one in history)
     return f'"v{len(history)}-{erased}-erased"' if erased else etag(len(history))
-
-
-def conditional(
-    content: Callable[[], Any], tag: str, if_none_match: str | None, position: int
-) -> Response:
-    """200 with the content, or 304 when the caller has it already (RFC 9110, weak comparison)."""
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Ledger-Position": str(position)}
-    if if_none_match is not None and matches(if_none_match, tag):
-        return Response(status_code=304, headers=headers)
-    return JsonResponse(content(), headers=headers)
 
 
 def matches(if_none_match: str, tag: str) -> bool:

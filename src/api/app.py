@@ -21,12 +21,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import openapi as openapi_document
 from api import problems
-from api.admission import Admission
+from api.admission import Admission, InHand
 from api.body_limit import BodyLimit
 from api.calls import Calls
 from api.door import Door, Mailbox
 from api.express import Express
 from api.gate import Gate
+from api.kept_answers import KeptAnswers
 from api.keys import KeyRing
 from api.metrics import Counting, Metrics
 from api.oidc import TokenVerifier
@@ -57,6 +58,20 @@ from ledger.writer import Writer
 from projections.reader import HistoryReader
 
 TITLE = "Booking Ledger"
+SWEEP_SECONDS = 1.0
+ROUTES = (
+    bookings,
+    personal_data,
+    evidence,
+    changes,
+    lists,
+    analytics,
+    export,
+    events,
+    log,
+    keys,
+    health,
+)
 DESCRIPTION = """\
 What happened to every booking: record changes, read histories, follow events.
 
@@ -100,10 +115,13 @@ def create_app(settings: Settings, database: Database) -> Application:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
         app.state.door = Door(writer, reader, Mailbox(loop))
-        app.state.calls = Calls(app.state.door, workflow, request_key)
+        kept = KeptAnswers()
+        app.state.calls = Calls(app.state.door, workflow, request_key, kept)
+        sweeping = loop.create_task(_sweep(kept))
         app.state.tail = Tail(database, store, loop)
         flow_figures.begin()
         yield
+        sweeping.cancel()
         app.state.tail.close()
         writer.close()
         reader.close()
@@ -127,28 +145,24 @@ def create_app(settings: Settings, database: Database) -> Application:
     app.state.metrics = metrics
     app.state.remembered = Remembered()
     app.state.flow_figures = flow_figures
-    for module in (
-        bookings,
-        personal_data,
-        evidence,
-        changes,
-        lists,
-        analytics,
-        export,
-        events,
-        log,
-        keys,
-        health,
-    ):
+    for module in ROUTES:
         app.include_router(module.router)
     app.include_router(problem_pages)
     app.include_router(pages)
     _handle_errors(app)
     _describe(app)
     app.add_middleware(BodyLimit)
-    express = Express(app, lambda: app.state.calls)
-    gate = Gate(express, key_ring, _verifier(settings), sessions)
-    return Application(Counting(Admission(gate), metrics), app.state)
+    gate = Gate(app, key_ring, _verifier(settings), sessions)
+    in_hand = InHand()
+    counting = Counting(Admission(gate, in_hand), metrics)
+    express = Express(counting, lambda: app.state.calls, gate, in_hand, counting)
+    return Application(express, app.state)
+
+
+async def _sweep(kept: KeptAnswers) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        kept.sweep()
 
 
 def app_from_environment() -> Application:

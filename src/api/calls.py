@@ -4,7 +4,7 @@ The routes and the express lane both call these, so there is one meaning and two
 """
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -17,13 +17,13 @@ from api.answers import (
     JsonResponse,
     booking_document,
     booking_of,
-    conditional,
     etag,
     history_document,
     history_etag,
     outcome_document,
 )
 from api.door import Door
+from api.kept_answers import KeptAnswer, KeptAnswers
 from api.keys import Principal
 from api.models import Body, BulkBody, BulkChangeBody, ChangeBody, OpenBody, ReasonBody
 from api.problems import problem_of
@@ -38,7 +38,7 @@ from ledger.commands import (
 )
 from ledger.errors import BookingNotFound, InvalidField, Refusal
 from ledger.personal_data import Decision, Verdict
-from ledger.transaction import Idempotency
+from ledger.plan import Idempotency
 from ledger.workflow import Workflow
 from projections.reader import History
 
@@ -55,9 +55,12 @@ class Caller:
 
 
 class Calls:
-    def __init__(self, door: Door, workflow: Workflow, request_key: bytes) -> None:
+    def __init__(
+        self, door: Door, workflow: Workflow, request_key: bytes, kept: KeptAnswers
+    ) -> None:
         """`request_key` is what requests are hashed with, which may hold personal data."""
         self._door = door
+        self._kept = kept
         self._request_key = request_key
         self._workflow = workflow
 
@@ -137,26 +140,37 @@ class Calls:
             raise BookingNotFound(booking_id=booking_id)
         return history
 
-    def booking_answer(self, history: History, if_none_match: str | None) -> Response:
+    async def read_booking(self, booking_id: str, if_none_match: str | None) -> Response:
+        """The booking as it is. Raises BookingNotFound."""
+        return await self._read("booking", booking_id, self.booking_answer, if_none_match)
+
+    async def read_history(self, booking_id: str, if_none_match: str | None) -> Response:
+        """Everything that happened to the booking, oldest first. Raises BookingNotFound."""
+        return await self._read("history", booking_id, _history_answer, if_none_match)
+
+    def booking_answer(self, history: History) -> KeptAnswer:
         """The booking as these events made it."""
         booking = booking_of(history)
-        return conditional(
-            lambda: booking_document(booking, self._workflow),
-            etag(booking.version),
-            if_none_match,
-            booking.position,
-        )
+        body = orjson.dumps(booking_document(booking, self._workflow))
+        return KeptAnswer(body, etag(booking.version), booking.position)
 
-    def history_answer(self, history: History, if_none_match: str | None) -> Response:
-        return conditional(
-            lambda: {
-                "bookingId": history[0].event.originator_id,
-                "history": history_document(history),
-            },
-            history_etag(history),
-            if_none_match,
-            history[-1].position,
-        )
+    async def _read(
+        self,
+        kind: str,
+        booking_id: str,
+        make: Callable[[History], KeptAnswer],
+        if_none_match: str | None,
+    ) -> Response:
+        kept = self._kept.get(kind, booking_id)
+        reading = await self._door.read(booking_id, kept.mark if kept else None)
+        if reading.history is not None:
+            if not reading.history:
+                raise BookingNotFound(booking_id=booking_id)
+            kept = make(reading.history)
+        assert kept is not None
+        kept.mark = reading.mark
+        self._kept.keep(kind, booking_id, kept)
+        return kept.response(if_none_match)
 
     def _change(self, body: ChangeBody | OpenBody | BulkChangeBody, principal: Principal) -> Change:
         """The change that a body asks for, by this principal.
@@ -201,6 +215,15 @@ class Calls:
             "position": answer.position,
             "booking": outcome_document(answer, self._workflow),
         }
+
+
+def _history_answer(history: History) -> KeptAnswer:
+    document = {
+        "bookingId": history[0].event.originator_id,
+        "history": history_document(history),
+    }
+    position = history[-1].position
+    return KeptAnswer(orjson.dumps(document), history_etag(history), position)
 
 
 def _who(changed_by: str | None, principal: Principal) -> tuple[str | None, ActorType]:

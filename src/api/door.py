@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from ledger.commands import Answer, Command
 from ledger.errors import Refusal
-from ledger.transaction import Idempotency
+from ledger.plan import Idempotency
 from ledger.writer import Writer
-from projections.reader import History, HistoryReader
+from projections.reader import History, HistoryReader, Reading
+from projections.recent_changes import Mark
 
 ResultT = TypeVar("ResultT")
 
@@ -74,9 +75,15 @@ class Door:
             raise answer
         return answer
 
+    async def read(self, booking_id: str, seen: Mark | None = None) -> Reading:
+        """The events of a booking, unless they are still those of the reading with this mark."""
+        reading: Reading = await self._mailbox.ask(
+            lambda done: self._reader.submit(booking_id, done, seen)
+        )
+        return reading
+
     async def history(self, booking_id: str) -> History:
         """The events of a booking, none if it is unknown."""
-        history: History = await self._mailbox.ask(
-            lambda done: self._reader.submit(booking_id, done)
-        )
+        history = (await self.read(booking_id)).history
+        assert history is not None  # which it is only for those who have seen it
         return history

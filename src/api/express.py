@@ -8,6 +8,7 @@ ways against each other.
 """
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,14 +16,16 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.admission import InHand
 from api.calls import CHANGES, OPEN, Caller, Calls
-from api.gate import ENCODED_SLASH, WRITERS
+from api.gate import ENCODED_SLASH, WRITERS, Gate, bearer, keep_encoded_slashes
 from api.keys import Principal
+from api.metrics import Counting
 from api.models import BulkBody, ChangeBody, OpenBody
 from api.problems import INTERNAL_PROBLEM, address, problem_of
 from api.requests import parse_idempotency_key, parse_if_match
 from ledger import limits
-from ledger.errors import InvalidField, LedgerError
+from ledger.errors import InvalidField, LedgerError, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -38,33 +41,67 @@ class NotPlain(Exception):
 
 
 class Express:
-    def __init__(self, app: ASGIApp, calls: Callable[[], Calls]) -> None:
+    """In front of everything: admission, gate and counting are asked here too, for what is ours.
+
+    `app` is the long way, which has them as middleware.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        calls: Callable[[], Calls],
+        gate: Gate,
+        in_hand: InHand,
+        counting: Counting,
+    ) -> None:
         self._app = app
         self._calls = calls
+        self._gate = gate
+        self._in_hand = in_hand
+        self._counting = counting
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["query_string"] or not _is_ours(scope["path"]):
+        if (
+            scope["type"] != "http"
+            or scope["query_string"]
+            or not _is_ours(scope["path"])
+            or not self._in_hand.enter()
+        ):
             await self._app(scope, receive, send)
             return
+        started = time.perf_counter()
         body = _Body(receive)
+        response: Response | None = None
         try:
             response = await self._answer(scope, body)
         except NotPlain:
-            await self._app(scope, body.receive_again, send)
-            return
+            pass
         except LedgerError as error:
             response = problem_of(error).response(address(scope))
         except Exception:
             logger.exception("%s %s failed", scope["method"], address(scope))
             response = INTERNAL_PROBLEM.response(address(scope))
-        await response(scope, receive, send)
+        finally:
+            self._in_hand.leave()
+        if response is None:
+            await self._app(scope, body.receive_again, send)
+            return
+        status = response.status_code
+        head = {"type": "http.response.start", "status": status, "headers": response.raw_headers}
+        await send(head)
+        await send({"type": "http.response.body", "body": response.body})
+        self._counting.count(scope["method"], status, time.perf_counter() - started)
 
     async def _answer(self, scope: Scope, body: "_Body") -> Response:
-        method, path = scope["method"], scope["path"]
         headers: Headers = dict(scope["headers"])
+        if len(headers) < len(scope["headers"]):
+            raise NotPlain  # a header that was sent twice
+        if b"%" in scope.get("raw_path", b""):
+            keep_encoded_slashes(scope)
+        method, path = scope["method"], scope["path"]
+        principal = await self._principal(headers)
         if method == "GET":
             return await self._read(path, headers)
-        principal: Principal = scope["state"]["principal"]
         if principal.role not in WRITERS:
             raise NotPlain
         caller = Caller(principal, _parsed(parse_idempotency_key, headers, b"idempotency-key"))
@@ -79,14 +116,26 @@ class Express:
             return await self._calls().record(await body.parse(BulkBody, headers), caller)
         raise NotPlain
 
+    async def _principal(self, headers: Headers) -> Principal:
+        """Whose key it is. Any other credential, or none, is for the gate."""
+        secret = bearer(_text(headers, b"authorization") or "")
+        if secret is None:
+            raise NotPlain
+        try:
+            principal = await self._gate.of_key(secret)
+        except StoreUnavailable:
+            raise NotPlain from None  # the gate tries again, and says so
+        if principal is None:
+            raise NotPlain
+        return principal
+
     async def _read(self, path: str, headers: Headers) -> Response:
         calls = self._calls()
         rest = path.removeprefix(OPEN)
         if_none_match = _text(headers, b"if-none-match")
         if rest.endswith(HISTORY):
-            history = await calls.history(_booking_id(rest.removesuffix(HISTORY)))
-            return calls.history_answer(history, if_none_match)
-        return calls.booking_answer(await calls.history(_booking_id(rest)), if_none_match)
+            return await calls.read_history(_booking_id(rest.removesuffix(HISTORY)), if_none_match)
+        return await calls.read_booking(_booking_id(rest), if_none_match)
 
 
 def _is_ours(path: str) -> bool:

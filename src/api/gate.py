@@ -51,7 +51,7 @@ class Gate:
         if scope["type"] != "http" or _is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
-        _keep_encoded_slashes(scope)
+        keep_encoded_slashes(scope)
         headers = Headers(scope=scope)
         try:
             if scope["path"] in (LOGIN_PATH, LOGOUT_PATH):
@@ -70,13 +70,14 @@ class Gate:
 
     async def _principal(self, scope: Scope, headers: Headers) -> Principal | None:
         if "authorization" in headers:
-            secret = bearer(headers)
-            return None if secret is None else await self._of_key(secret)
+            secret = bearer(headers["authorization"])
+            return None if secret is None else await self.of_key(secret)
         # A cookie only reads: no request that changes anything can be forged with it.
         token = session_token(headers) if scope["method"] in ("GET", "HEAD") else None
         return None if token is None else await run_sync(self._sessions.find, token)
 
-    async def _of_key(self, secret: str) -> Principal | None:
+    async def of_key(self, secret: str) -> Principal | None:
+        """Who a key or a token belongs to. Raises StoreUnavailable."""
         principal = self._key_ring.cached(secret)
         if principal is not None:
             return principal
@@ -89,9 +90,9 @@ def _is_open(path: str) -> bool:
     return path in OPEN_PATHS or path.startswith(OPEN_PREFIX)
 
 
-def bearer(headers: Headers) -> str | None:
+def bearer(authorization: str) -> str | None:
     """The secret of an Authorization header; None where it has none."""
-    scheme, _, secret = headers["authorization"].partition(" ")
+    scheme, _, secret = authorization.partition(" ")
     return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
 
 
@@ -101,7 +102,7 @@ def _wanted(scope: Scope) -> str:
     return own_address(f"{address(scope)}?{query}" if query else address(scope))
 
 
-def _keep_encoded_slashes(scope: Scope) -> None:
+def keep_encoded_slashes(scope: Scope) -> None:
     raw: bytes = scope.get("raw_path", b"").partition(b"?")[0]
     if b"%2f" in raw.lower() or b"%00" in raw:
         # A NUL that was sent must not pass for a slash; another control character is refused too.

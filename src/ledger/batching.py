@@ -17,6 +17,10 @@ class Sized(Protocol):
 
 ItemT = TypeVar("ItemT", bound=Sized)
 
+GATHERING_SECONDS = 0.001
+"""How long a batch waits for as many as came last time. Their answers went out together, so
+their next questions are on the way; the first of them alone would cost as much as all."""
+
 WAITING_SECONDS_MAX = 2.0
 """Whoever asks while the oldest has waited this long is told to come back."""
 
@@ -24,10 +28,11 @@ WAITING_SECONDS_MAX = 2.0
 class Batcher(Generic[ItemT]):
     """Hands what has queued since the last batch to `serve`, on a thread of its own.
 
-    A lone caller waits for nobody; under load the batches grow by themselves. `serve` must
-    not raise. `batch_size_max` ends a batch (its last item may pass it). What waits is bounded
-    twice: `queue_size_max` by its number, so that memory is, and `waiting_seconds_max` by its
-    age, so that an answer comes while somebody still wants it, however slow a batch is.
+    A lone caller waits for nobody; under load the batches grow by themselves, and wait a moment
+    until half as many have come as last time. `serve` must not raise. `batch_size_max` ends a
+    batch (its last item may pass it). What waits is bounded twice: `queue_size_max` by its
+    number, so that memory is, and `waiting_seconds_max` by its age, so that an answer comes while
+    somebody still wants it, however slow a batch is.
     """
 
     def __init__(
@@ -46,6 +51,8 @@ class Batcher(Generic[ItemT]):
         self._waiting_seconds_max = waiting_seconds_max
         self._waiting: deque[tuple[float, ItemT]] = deque()
         self._queued = 0
+        self._enough = 1
+        """How many items are waited for, a moment long."""
         self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -63,7 +70,7 @@ class Batcher(Generic[ItemT]):
                 raise Busy(f"Too much is waiting for the {self._name}; try again shortly.")
             self._queued += item.size
             self._waiting.append((now, item))
-            if len(self._waiting) == 1:
+            if len(self._waiting) == self._enough:
                 self._changed.notify()
 
     def close(self) -> None:
@@ -85,11 +92,16 @@ class Batcher(Generic[ItemT]):
         batch: list[ItemT] = []
         size = 0
         with self._changed:
-            while not self._waiting and not self._closed:
-                self._changed.wait()
+            if not self._changed.wait_for(self._has_enough, GATHERING_SECONDS):
+                self._enough = 1
+                self._changed.wait_for(self._has_enough)
             while self._waiting and size < self._batch_size_max:
                 _, item = self._waiting.popleft()
                 batch.append(item)
                 size += item.size
             self._queued -= size
+            self._enough = max(1, len(batch) // 2)
         return batch
+
+    def _has_enough(self) -> bool:
+        return self._closed or len(self._waiting) >= self._enough

@@ -1,7 +1,6 @@
 """The library's event store on PostgreSQL, with the order of positions made safe and dense."""
 
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from eventsourcing.application import Application
@@ -23,14 +22,10 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg.sql import SQL, Composed, Literal
 
-from ledger.booking import Booking
 from ledger.database import Database
-from ledger.personal_data import PersonalData
 from ledger.transcoder import event_mapper
 
 EVENTS_TABLE = "ledger_events"
-COPY_FROM_EVENTS = 100
-"""From this many events on, COPY is quicker than INSERT with arrays."""
 
 INSERT = SQL("""
     INSERT INTO ledger_events
@@ -42,24 +37,6 @@ INSERT = SQL("""
     ORDER BY ordinal
     RETURNING notification_id
 """)
-APPEND = SQL("""
-    WITH appended AS (
-        INSERT INTO ledger_events
-            (originator_id, originator_version, topic, state, notification_id)
-        SELECT * FROM unnest(%b::text[], %b::bigint[], %b::text[], %b::bytea[], %b::bigint[])
-    )
-    SELECT pg_notify(%s, '')
-""")
-COPY = SQL("""
-    COPY ledger_events (originator_id, originator_version, topic, state, notification_id)
-    FROM STDIN (FORMAT BINARY)
-""")
-
-
-INSERT_KEYS = SQL("""
-    INSERT INTO booking_key (booking_id, wrapped) SELECT * FROM unnest(%b::text[], %b::bytea[])
-""")
-COPY_KEYS = SQL("COPY booking_key (booking_id, wrapped) FROM STDIN (FORMAT BINARY)")
 
 
 def lock_statement(database: Database) -> Composed:
@@ -131,55 +108,6 @@ def insert_events(cursor: Cursor[Any], events: Sequence[StoredEvent]) -> None:
     )
 
 
-def append_events(
-    cursor: Cursor[Any],
-    events: Sequence[StoredEvent],
-    keys: Mapping[str, bytes],
-    position: int,
-    channel: str,
-) -> None:
-    """Append events from a position on, with the new keys of their bookings, and notify.
-
-    The caller holds the append lock.
-    """
-    if keys:
-        cursor.execute(INSERT_KEYS, (list(keys), list(keys.values())), prepare=True)
-    cursor.execute(
-        APPEND,
-        (
-            [event.originator_id for event in events],
-            [event.originator_version for event in events],
-            [event.topic for event in events],
-            [event.state for event in events],
-            list(range(position, position + len(events))),
-            channel,
-        ),
-        prepare=True,
-    )
-
-
-def copy_events(
-    cursor: Cursor[Any], events: Iterable[StoredEvent], keys: Mapping[str, bytes], position: int
-) -> None:
-    """The same for many, without notifying."""
-    with cursor.copy(COPY_KEYS) as copy:
-        copy.set_types(["text", "bytea"])
-        for row in keys.items():
-            copy.write_row(row)
-    with cursor.copy(COPY) as copy:
-        copy.set_types(["text", "int8", "text", "bytea", "int8"])
-        for offset, event in enumerate(events):
-            copy.write_row(
-                (
-                    event.originator_id,
-                    event.originator_version,
-                    event.topic,
-                    event.state,
-                    position + offset,
-                )
-            )
-
-
 class LedgerFactory(PostgresFactory):
     def __init__(self, env: Environment, database: Database, pool_size: int) -> None:
         # Not PostgresFactory's own, which builds a datastore from POSTGRES_* names.
@@ -213,32 +141,3 @@ class BookingLedger(Application[str]):
 
     def construct_mapper(self) -> Mapper[str]:
         return event_mapper(self.database)
-
-
-Loaded = Booking | PersonalData
-"""What the events of a stream give."""
-
-
-class BookingCache:
-    """The bookings that were changed last, as of some version; the newest events are still read.
-
-    It saves the replay of a long history at each change. Other processes may have appended
-    since, so whoever takes a booking from here brings it up to date first, under the append lock.
-    """
-
-    def __init__(self, size_max: int) -> None:
-        self._size_max = size_max
-        self._bookings: OrderedDict[str, Loaded] = OrderedDict()
-
-    def clear(self) -> None:
-        self._bookings.clear()
-
-    def take(self, booking_id: str) -> Loaded | None:
-        """Out of the cache and into the caller's hands, who may leave it half changed."""
-        return self._bookings.pop(booking_id, None)
-
-    def keep(self, bookings: Iterable[Loaded]) -> None:
-        for booking in bookings:
-            self._bookings[booking.id] = booking
-        while len(self._bookings) > self._size_max:
-            self._bookings.popitem(last=False)

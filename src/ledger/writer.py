@@ -16,8 +16,9 @@ from ledger.batching import Batcher
 from ledger.commands import Answer, Command
 from ledger.database import Database
 from ledger.errors import OutcomeUnknown, StoreUnavailable
-from ledger.event_store import BookingCache
-from ledger.transaction import Idempotency, Plan, Reply, Request, Transaction
+from ledger.memory import Memory
+from ledger.plan import Idempotency, Plan, Reply, Request
+from ledger.transaction import Transaction
 from ledger.transcoder import event_mapper
 from ledger.workflow import Workflow
 
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_COMMANDS_MAX = 1_000
 QUEUE_COMMANDS_MAX = 20_000
-CACHED_BOOKINGS_MAX = 20_000
+STREAMS_MAX = 20_000
 RECONNECT_SECONDS = 5.0
 LOOK_UP_BY_INDEX = b"""
     SET plan_cache_mode = force_generic_plan;
@@ -60,7 +61,7 @@ class Writer:
     ) -> None:
         self._database = database
         self._transaction = Transaction(
-            database, event_mapper(database), workflow, clock, BookingCache(CACHED_BOOKINGS_MAX)
+            database, event_mapper(database), workflow, clock, Memory(STREAMS_MAX)
         )
         self._reconnect_seconds = reconnect_seconds
         self._connection: psycopg.Connection | None = None
@@ -135,15 +136,23 @@ class Writer:
         """Commit through lost connections, as long as the outcome can be found out."""
         deadline = time.monotonic() + self._reconnect_seconds
         in_doubt: Plan | None = None
+        transaction = self._transaction
         while True:
             try:
                 connection = self._connected()
-                if in_doubt is not None and self._transaction.is_committed(connection, in_doubt):
+                if in_doubt is None and transaction.runs_ahead(batch):
+                    plan = in_doubt = transaction.plan_ahead(connection, batch)
+                    if transaction.append(connection, plan):
+                        return plan.replies
+                    in_doubt = None
+                transaction.begin(connection)
+                if in_doubt is not None and transaction.is_committed(connection, in_doubt):
+                    connection.rollback()
                     return in_doubt.replies
                 in_doubt = None
-                plan = self._transaction.plan(connection, batch)
+                plan = transaction.plan(connection, batch)
                 in_doubt = plan
-                self._transaction.commit(connection, plan)
+                transaction.commit(connection, plan)
             except psycopg.errors.ProgramLimitExceeded:
                 raise  # an OperationalError too, but about what was sent: trying again is in vain
             except (*CONNECTION_LOST, StoreUnavailable) as error:

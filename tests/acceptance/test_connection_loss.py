@@ -100,6 +100,10 @@ def test_reads_survive_cut_connections(database: Database, started: Processes) -
     server.wait_until("ready", 20)
 
 
+READY_AND_IDLE = b"Z\x00\x00\x00\x05I"
+"""How an answer of the server ends outside of a transaction."""
+
+
 class LosingProxy:
     """Passes connections on to a PostgreSQL. Of every fourth commit of the writer the answer is
     lost, with the connection, after the database has given it."""
@@ -127,10 +131,10 @@ class LosingProxy:
             while True:
                 client, _ = self._listener.accept()
                 server = self._connect()
-                losing = threading.Event()
+                losing, idle = threading.Event(), threading.Event()
                 for pass_on in (self._pass_questions, self._pass_answers):
                     threading.Thread(
-                        target=pass_on, args=(client, server, losing), daemon=True
+                        target=pass_on, args=(client, server, losing, idle), daemon=True
                     ).start()
 
     def _connect(self) -> socket.socket:
@@ -142,14 +146,19 @@ class LosingProxy:
         return server
 
     def _pass_questions(
-        self, client: socket.socket, server: socket.socket, losing: threading.Event
+        self,
+        client: socket.socket,
+        server: socket.socket,
+        losing: threading.Event,
+        idle: threading.Event,
     ) -> None:
         writes = False
         with suppress(OSError):
             while data := client.recv(65_536):
                 # Once is enough: later it is a prepared statement.
                 writes = writes or b"INTO ledger_events" in data
-                if writes and b"COMMIT" in data:
+                # Outside of a transaction, a statement that stores events commits them.
+                if (writes and b"COMMIT" in data) or (idle.is_set() and b"Booking." in data):
                     self._commits += 1
                     if self._commits % 4 == 0:
                         losing.set()
@@ -157,15 +166,20 @@ class LosingProxy:
         _hang_up(client, server)
 
     def _pass_answers(
-        self, client: socket.socket, server: socket.socket, losing: threading.Event
+        self,
+        client: socket.socket,
+        server: socket.socket,
+        losing: threading.Event,
+        idle: threading.Event,
     ) -> None:
         with suppress(OSError):
             while data := server.recv(65_536):
                 if losing.is_set():
-                    if b"COMMIT\x00" in data:
+                    if data.endswith(READY_AND_IDLE):
                         self.lost += 1
                         break
                     continue
+                (idle.set if data.endswith(READY_AND_IDLE) else idle.clear)()
                 client.sendall(data)
         _hang_up(client, server)
 

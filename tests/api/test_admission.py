@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
-from api.admission import Admission
+from api.admission import Admission, InHand
 
 START: Message = {"type": "http.response.start", "status": 200, "headers": []}
 END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -49,7 +49,7 @@ def asked(app: Admission, path: str = "/api/bookings") -> "asyncio.Task[list[Any
 def run(story: Callable[[Inside, Admission], Awaitable[None]]) -> None:
     async def told() -> None:
         inside = Inside()
-        await asyncio.wait_for(story(inside, Admission(inside, requests_max=2)), 20)
+        await asyncio.wait_for(story(inside, Admission(inside, InHand(2))), 20)
 
     asyncio.run(told())
 

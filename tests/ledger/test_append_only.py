@@ -24,8 +24,8 @@ from tests.support.master_key import MASTER_KEY
 
 from ledger.database import Database
 from ledger.errors import LedgerError
+from ledger.plan import Idempotency
 from ledger.schema import app_role, require_current
-from ledger.transaction import Idempotency
 from projections.queries import (
     Filter,
     Page,
@@ -34,7 +34,7 @@ from projections.queries import (
     read_lag,
     wait_until_fresh,
 )
-from projections.reader import HistoryReader
+from projections.reader import HistoryReader, Reading
 from projections.runner import ensure
 
 FORBIDDEN = {
@@ -122,15 +122,17 @@ def test_the_application_role_is_enough_to_write_project_and_read(
 
 
 def history_length(database: Database, booking_id: str) -> int:
-    answers: list[object] = []
+    answers: list[Reading | LedgerError] = []
     reader = HistoryReader(database)
     try:
         reader.submit(booking_id, answers.append)
         eventually(lambda: bool(answers), "an answer")
     finally:
         reader.close()
-    assert not isinstance(answers[0], LedgerError)
-    return len(answers[0])  # type: ignore[arg-type]
+    (reading,) = answers
+    assert isinstance(reading, Reading)
+    assert reading.history is not None
+    return len(reading.history)
 
 
 BEYOND_THE_APPLICATION = (

@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
+from scenes import eventually
 
+from ledger import batching
 from ledger.batching import Batcher
 from ledger.errors import Busy
 
@@ -94,3 +96,30 @@ def test_closed_it_has_served_all_and_takes_no_more() -> None:
     with pytest.raises(Busy):
         batcher.put(Item("b"))
     assert held.batches == [["first"], ["a"]]
+
+
+def test_half_as_many_as_last_time_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who were answered together ask again together, and share a batch again."""
+    monkeypatch.setattr(batching, "GATHERING_SECONDS", 20.0)
+    with busy(batch_size_max=100) as (batcher, held):
+        for name in "abcdef":
+            batcher.put(Item(name))
+        held.go.set()
+        eventually(lambda: batcher.queued == 0, "the batch of six to be taken")
+        for name in "ghi":
+            batcher.put(Item(name))
+        eventually(lambda: len(held.batches) == 3, "a batch of half as many")
+
+    assert held.batches == [["first"], list("abcdef"), list("ghi")]
+
+
+def test_who_comes_alone_after_many_is_served_all_the_same() -> None:
+    with busy(batch_size_max=100) as (batcher, held):
+        for name in "abcdef":
+            batcher.put(Item(name))
+        held.go.set()
+        eventually(lambda: batcher.queued == 0, "the batch of six to be taken")
+        batcher.put(Item("g"))
+        eventually(lambda: len(held.batches) == 3, "a batch of one")
+
+    assert held.batches[-1] == ["g"]

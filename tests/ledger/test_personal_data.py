@@ -11,7 +11,7 @@ from ledger.commands import Answer, DecideOnPersonalData, Outcome
 from ledger.database import Database
 from ledger.errors import BookingNotFound, PersonalDataHeld
 from ledger.personal_data import Decision, Verdict, stream_of
-from ledger.transaction import Idempotency
+from ledger.plan import Idempotency
 from ledger.transcoder import event_mapper
 from projections.audit import audit
 from projections.catch_up import catch_up

@@ -26,7 +26,7 @@ from scenes import (
 )
 from tests.support.master_key import MASTER_KEY
 
-from ledger.commands import Command, Outcome, RecordStatus
+from ledger.commands import Command, DecideOnPersonalData, Outcome, RecordStatus
 from ledger.database import Database
 from ledger.errors import (
     BookingExists,
@@ -40,14 +40,18 @@ from ledger.errors import (
     UnknownStatus,
     VersionMismatch,
 )
-from ledger.event_store import BookingCache
-from ledger.transaction import Idempotency, Request, Transaction
+from ledger.memory import Memory
+from ledger.personal_data import Decision
+from ledger.plan import Idempotency, Request
+from ledger.transaction import Transaction
 from ledger.transcoder import event_mapper
 from ledger.workflow import DEFAULT
 from ledger.writer import Writer
 from projections.feed import read_histories
 
 LATER = NOON + timedelta(hours=1)
+AHEAD = b"Booking.StatusChanged"
+"""In the one message that appends such an event ahead of the lock."""
 
 
 class HeldClock:
@@ -562,15 +566,14 @@ def test_what_another_writer_recorded_is_seen(
 
 
 def test_a_booking_that_fell_out_of_memory_is_read_again(database: Database) -> None:
-    transaction = Transaction(
-        database, event_mapper(database), DEFAULT, lambda: NOON, BookingCache(1)
-    )
+    transaction = Transaction(database, event_mapper(database), DEFAULT, lambda: NOON, Memory(1))
     with database.connect() as own:
         for commands in (
             [open_booking("room-12"), open_booking("room-13")],
             [change_status("room-12", "confirmed"), change_status("room-13", "cancelled")],
             [change_status("room-12", "cancelled")],
         ):
+            transaction.begin(own)
             plan = transaction.plan(own, [Request(commands, None, print)])
             transaction.commit(own, plan)
 
@@ -643,6 +646,7 @@ def test_a_writer_that_was_suspended_within_a_transaction_decides_again(
 
     suspended: list[bool] = []
     with writing(database, clock=clock) as writer:
+        writer._transaction._alone = False  # so that it begins by taking the lock
         (opened,) = writer.execute([open_booking("room-12")])
 
     assert opened.kind == "opened"  # type: ignore[union-attr]
@@ -677,14 +681,22 @@ def test_g1_g2_connections_lost_in_the_middle_of_traffic_lose_nothing_and_double
 
 
 @pytest.mark.parametrize("reaches_server", [True, False])
-@pytest.mark.parametrize("count", [1, 150], ids=["INSERT", "COPY"])
+@pytest.mark.parametrize(
+    ("count", "commit"),
+    [(1, AHEAD), (150, b"COMMIT\x00")],
+    ids=["ahead of the lock", "under the lock"],
+)
 def test_a_commit_whose_answer_is_lost_is_found_out_about(
-    database: Database, connection: psycopg.Connection, reaches_server: bool, count: int
+    database: Database,
+    connection: psycopg.Connection,
+    reaches_server: bool,
+    count: int,
+    commit: bytes,
 ) -> None:
     """Whether it reached the server or not, it is recorded once and answered as usual."""
     with CuttingProxy(database) as proxy, writing(proxy.database, clock=lambda: NOON) as writer:
         writer.execute([open_booking("room-12")])
-        proxy.cut_next_commit(reaches_server=reaches_server)
+        proxy.cut_next_commit(reaches_server=reaches_server, commit=commit)
 
         answers = writer.execute(
             [change_status("room-12", "confirmed"), *(open_booking(f"r{n}") for n in range(count))]
@@ -702,7 +714,7 @@ def test_a_commit_whose_answer_is_lost_for_good_is_said_to_be_unknown(
     """And the writer goes on when the database is back; the key gives the answer then."""
     with CuttingProxy(database) as proxy, writing(proxy.database, reconnect_seconds=0.2) as writer:
         writer.execute([open_booking("room-12")])
-        proxy.cut_next_commit(reaches_server=True, stay_down=True)
+        proxy.cut_next_commit(reaches_server=True, stay_down=True, commit=AHEAD)
 
         with pytest.raises(OutcomeUnknown):
             writer.execute([change_status("room-12", "confirmed")], a_key())
@@ -730,10 +742,11 @@ def test_a_database_that_is_away_is_told_within_the_time_given(database: Databas
 
 @pytest.fixture
 def transaction(database: Database) -> Transaction:
-    return Transaction(database, event_mapper(database), DEFAULT, lambda: NOON, BookingCache(10))
+    return Transaction(database, event_mapper(database), DEFAULT, lambda: NOON, Memory(10))
 
 
 def a_plan(transaction: Transaction, own: psycopg.Connection, *commands: Command) -> Any:
+    transaction.begin(own)
     return transaction.plan(own, [Request(commands, None, print)])
 
 
@@ -745,6 +758,7 @@ def test_a_committed_plan_is_known_to_be_committed(
         transaction.commit(own, plan)
 
     record(database, open_booking("room-14"))
+    transaction.begin(connection)
     assert transaction.is_committed(connection, plan)
 
 
@@ -754,7 +768,9 @@ def test_a_plan_that_was_not_committed_is_known_not_to_be(
     with database.connect() as own:
         plan = a_plan(transaction, own, open_booking("room-12"))
 
+    transaction.begin(connection)
     assert not transaction.is_committed(connection, plan)
+    connection.rollback()
     record(database, open_booking("room-13"))
     assert not transaction.is_committed(connection, plan), "another event is at its position"
 
@@ -775,12 +791,108 @@ def test_whether_a_plan_is_committed_is_asked_after_its_transaction_has_ended(
     """The lost connection's transaction may still be about to commit on the server."""
     with database.connect() as own, ThreadPoolExecutor(1) as pool:
         plan = a_plan(transaction, own, open_booking("room-12"))
-        asked = pool.submit(transaction.is_committed, connection, plan)
+        asked = pool.submit(
+            lambda: transaction.begin(connection) or transaction.is_committed(connection, plan)  # type: ignore[func-returns-value]
+        )
         eventually(lambda: waits_for_lock(own, connection), "the question to wait for the lock")
         assert not asked.done()
         transaction.commit(own, plan)
 
         assert asked.result(20) is True
+
+
+# --- ahead of the lock ------------------------------------------------------------------------
+
+
+def ahead(transaction: Transaction, own: psycopg.Connection, *commands: Command) -> Any:
+    return transaction.plan_ahead(own, [Request(commands, None, print)])
+
+
+def test_one_who_is_alone_records_with_one_statement(
+    database: Database, connection: psycopg.Connection, transaction: Transaction
+) -> None:
+    """No question before it, and no commit after it."""
+    with database.connect() as own:
+        assert transaction.append(own, ahead(transaction, own, open_booking("room-12")))
+        read = connection.execute("SELECT pg_current_snapshot()::text").fetchone()
+        plan = ahead(transaction, own, change_status("room-12", "confirmed"))
+        own.execute("SELECT")
+        assert plan.head == 1
+        assert connection.execute("SELECT pg_current_snapshot()::text").fetchone() == read
+        assert transaction.append(own, plan)
+        assert own.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+    assert histories(connection) == {"room-12": ["pending", "confirmed"]}
+
+
+def test_what_was_decided_on_an_older_ledger_is_not_recorded(
+    database: Database, connection: psycopg.Connection, transaction: Transaction
+) -> None:
+    """Not even where it is about another booking: nobody can tell that it does not matter."""
+    with database.connect() as own:
+        assert transaction.append(own, ahead(transaction, own, open_booking("room-12")))
+        plan = ahead(transaction, own, change_status("room-12", "confirmed"))
+        record(database, open_booking("room-13"))
+
+        assert not transaction.append(own, plan)
+        assert not transaction.runs_ahead([Request([open_booking("room-14")], None, print)])
+
+    assert histories(connection) == {"room-12": ["pending"], "room-13": ["pending"]}
+
+
+def test_nothing_is_answered_from_memory_alone(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    """Where nothing is appended, nothing shows that the memory is right: it is read anew."""
+    with writing(database) as one, writing(database) as other:
+        one.execute([open_booking("room-12")])
+        one.execute([change_status("room-12", "confirmed")])
+        other.execute([change_status("room-12", "in_progress")])
+
+        (refused,) = one.execute([change_status("room-12", "confirmed")])
+        (unchanged,) = one.execute([change_status("room-12", "in_progress")])
+
+    assert isinstance(refused, TransitionNotAllowed)
+    assert refused.from_status == "in_progress"
+    assert unchanged.kind == "unchanged"  # type: ignore[union-attr]
+    assert histories(connection) == {"room-12": ["pending", "confirmed", "in_progress"]}
+
+
+def test_a_lost_append_that_arrives_late_records_nothing(
+    database: Database, connection: psycopg.Connection, transaction: Transaction
+) -> None:
+    """Its caller was told that it was recorded, by the transaction that looked for it and took
+    its place."""
+    with database.connect() as own, database.connect() as late:
+        lost = ahead(transaction, late, open_booking("room-12"))
+        transaction.begin(own)
+        assert not transaction.is_committed(own, lost)
+        with ThreadPoolExecutor(1) as pool:
+            arriving = pool.submit(transaction.append, late, lost)
+            eventually(lambda: waits_for_lock(connection, late), "the late one to wait")
+            again = transaction.plan(own, [Request([open_booking("room-12")], None, print)])
+            transaction.commit(own, again)
+
+            assert arriving.result(20) is False
+
+    assert histories(connection) == {"room-12": ["pending"]}
+
+
+def test_a_key_that_another_destroyed_seals_nothing_more(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    """The writer remembers the key; the erasure took a position, so it is told."""
+    said = open_booking("room-12", reason="before").change
+    with writing(database, ANY_CHANGE) as one, writing(database, ANY_CHANGE) as other:
+        one.execute([RecordStatus("room-12", said)])
+        erase = Decision(
+            verdict="erase", reason="asked", decided_by=None, actor="api-key", source="key"
+        )
+        other.execute([DecideOnPersonalData("room-12", erase)])
+        one.execute([change_status("room-12", "confirmed", reason="after")])
+
+    events = read_histories(connection, event_mapper(database), ["room-12"])["room-12"]
+    assert [(one.erased, one.event.reason) for one in events] == [(True, None), (False, "after")]
 
 
 def waits_for_lock(asking: psycopg.Connection, waiting: psycopg.Connection) -> bool:

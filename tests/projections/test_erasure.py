@@ -14,8 +14,8 @@ from ledger.commands import DecideOnPersonalData
 from ledger.database import Database
 from ledger.master_key import MasterKey
 from ledger.personal_data import Decision
+from ledger.plan import Idempotency
 from ledger.sealing import SealBroken
-from ledger.transaction import Idempotency
 from ledger.transcoder import event_mapper
 from projections import tables
 from projections.audit import audit
@@ -233,4 +233,4 @@ def test_who_asks_for_a_booking_beside_an_altered_one_gets_it(
     reader.close()
 
     assert isinstance(answers["room-12"], SealBroken)
-    assert [one.event.changed_by for one in answers["room-13"]] == ["anna"]
+    assert [one.event.changed_by for one in answers["room-13"].history] == ["anna"]

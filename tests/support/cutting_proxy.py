@@ -1,4 +1,4 @@
-"""A TCP proxy before the database that cuts a connection at its next COMMIT."""
+"""A TCP proxy before the database that cuts a connection at its next commit."""
 
 import select
 import socket
@@ -34,6 +34,7 @@ class CuttingProxy:
         )
         self.has_cut = threading.Event()
         self._reaches_server: bool | None = None
+        self._commit = b""
         self._stay_down = False
         self._is_down = False
         self._threads = [threading.Thread(target=self._accept)]
@@ -48,7 +49,11 @@ class CuttingProxy:
         for thread in self._threads:
             thread.join()
 
-    def cut_next_commit(self, *, reaches_server: bool, stay_down: bool = False) -> None:
+    def cut_next_commit(
+        self, *, reaches_server: bool, stay_down: bool = False, commit: bytes = b"COMMIT\x00"
+    ) -> None:
+        """`commit` is what the message that commits has in it."""
+        self._commit = commit
         self._stay_down = stay_down
         self._reaches_server = reaches_server
 
@@ -77,7 +82,7 @@ class CuttingProxy:
 
     def _pass_on(self, source: socket.socket, client: socket.socket, server: socket.socket) -> bool:
         data = source.recv(1 << 16)
-        if source is client and self._reaches_server is not None and b"COMMIT\x00" in data:
+        if source is client and self._reaches_server is not None and self._commit in data:
             self._is_down = self._stay_down
             if self._reaches_server:
                 server.sendall(data)

@@ -98,10 +98,12 @@ async def read_booking(
 ) -> Response:
     """The booking as it is, or with `version` or `asOf` as it was."""
     del key
+    if version is None and as_of is None:
+        return await calls.read_booking(booking_id, if_none_match)
     history = _until(await calls.history(booking_id), version, as_of)
     if not history:
         raise BookingNotFound(booking_id=booking_id)
-    return calls.booking_answer(history, if_none_match)
+    return calls.booking_answer(history).response(if_none_match)
 
 
 @router.get(
@@ -118,7 +120,7 @@ async def read_history(
 ) -> Response:
     """Everything that happened to the booking, oldest first."""
     del key
-    return calls.history_answer(await calls.history(booking_id), if_none_match)
+    return await calls.read_history(booking_id, if_none_match)
 
 
 def _until(history: History, version: int | None, as_of: datetime | None) -> History:

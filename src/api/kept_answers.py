@@ -1,0 +1,82 @@
+"""Answers about single bookings, kept for as long as nothing was appended to the booking."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from starlette.responses import Response
+
+from api.answers import answer_of_bytes, matches
+from projections.recent_changes import Mark
+
+BYTES_MAX = 32 * 1024 * 1024
+SECONDS_MAX = 10.0
+"""What was erased since must not stay in memory, and only whoever asks finds out that it was."""
+
+
+@dataclass(slots=True)
+class KeptAnswer:
+    """What the answer about a booking was when all up to `mark` was seen, as bytes."""
+
+    body: bytes
+    tag: str
+    position: int
+    mark: Mark | None = None
+    looked_at: float = 0.0
+    """When it was last known to be right."""
+    _response: Response | None = field(default=None, init=False)
+
+    def response(self, if_none_match: str | None) -> Response:
+        """200, or 304 when the caller has it already (RFC 9110, weak comparison)."""
+        if if_none_match is not None and matches(if_none_match, self.tag):
+            return Response(status_code=304, headers=self._headers())
+        if self._response is None:
+            self._response = answer_of_bytes(self.body, self._headers())
+        return self._response
+
+    def _headers(self) -> dict[str, str]:
+        return {
+            "ETag": self.tag,
+            "Cache-Control": "private, no-cache",
+            "Ledger-Position": str(self.position),
+        }
+
+
+class KeptAnswers:
+    """By kind of answer and booking. It belongs to one event loop."""
+
+    def __init__(
+        self, bytes_max: int = BYTES_MAX, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._bytes_max = bytes_max
+        self._clock = clock
+        self._bytes = 0
+        # In the order of `looked_at`.
+        self._kept: OrderedDict[tuple[str, str], KeptAnswer] = OrderedDict()
+
+    def get(self, kind: str, booking_id: str) -> KeptAnswer | None:
+        """It may be out of date: whether it is right is to be asked with its mark."""
+        return self._kept.get((kind, booking_id))
+
+    def keep(self, kind: str, booking_id: str, answer: KeptAnswer) -> None:
+        """An answer that was made, or found to be right, just now."""
+        name = (kind, booking_id)
+        before = self._kept.pop(name, None)
+        if before is not None:
+            self._bytes -= len(before.body)
+        answer.looked_at = self._clock()
+        self._kept[name] = answer
+        self._bytes += len(answer.body)
+        while self._bytes > self._bytes_max:
+            self._forget_oldest()
+
+    def sweep(self) -> None:
+        """Forget what nobody asked for lately."""
+        too_old = self._clock() - SECONDS_MAX
+        while self._kept and next(iter(self._kept.values())).looked_at < too_old:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, answer = self._kept.popitem(last=False)
+        self._bytes -= len(answer.body)

@@ -1,0 +1,167 @@
+"""From commands and what is known to the events and answers of a plan."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from ledger.booking import Booking
+from ledger.commands import (
+    Answer,
+    Command,
+    DecideOnPersonalData,
+    ImportStatus,
+    Outcome,
+    answer_from_record,
+    decide,
+)
+from ledger.errors import BookingNotFound, IdempotencyKeyReused, Refusal
+from ledger.personal_data import PersonalData, stream_of
+from ledger.plan import Idempotency, Plan, Reply, Request
+from ledger.sealing import BookingKey
+from ledger.transcoder import EventMapper
+from ledger.workflow import Workflow
+
+KnownAnswers = Mapping[tuple[str, str], tuple[bytes, bytes]]
+"""By scope and key: the request's HMAC and the stored answer."""
+
+
+class Decider:
+    """Decides each command by itself, in memory; what one recorded the next ones see."""
+
+    def __init__(self, mapper: EventMapper, workflow: Workflow) -> None:
+        self._mapper = mapper
+        self._workflow = workflow
+
+    def decide(
+        self,
+        plan: Plan,
+        requests: Sequence[Request],
+        known: KnownAnswers,
+        taken: set[bytes],
+        now: datetime,
+    ) -> None:
+        """Add to the plan what the requests come to.
+
+        `known` are answers given before, `taken` fingerprints of rows imported before.
+        """
+        for request in requests:
+            plan.replies.append(self._reply(plan, request, known, taken, now))
+
+    def _reply(
+        self,
+        plan: Plan,
+        request: Request,
+        known: KnownAnswers,
+        taken: set[bytes],
+        now: datetime,
+    ) -> Reply:
+        idempotency = request.idempotency
+        if idempotency is None:
+            return [self._answer(plan, command, taken, now) for command in request.commands]
+        given = _given_before(plan, known, idempotency)
+        if given is not None:
+            return given
+        answers = [self._answer(plan, command, taken, now) for command in request.commands]
+        plan.answers[idempotency.name] = (idempotency.request_hmac, answers)
+        return answers
+
+    def _answer(self, plan: Plan, command: Command, taken: set[bytes], now: datetime) -> Answer:
+        if isinstance(command, DecideOnPersonalData):
+            return self._decide(plan, command, now)
+        booking = _booking(plan, command.booking_id)
+        if isinstance(command, ImportStatus):
+            if command.fingerprint in taken:
+                assert booking is not None
+                return _outcome("known", booking, plan.newest_position)
+            taken.add(command.fingerprint)
+            plan.imported.add(command.fingerprint)
+        try:
+            booking, kind = decide(booking, command, self._workflow, now)
+        except Refusal as refusal:
+            if isinstance(command, ImportStatus):
+                plan.imported.discard(command.fingerprint)
+                taken.discard(command.fingerprint)
+            return refusal
+        plan.bookings[booking.id] = booking
+        if kind == "unchanged":
+            return _outcome(kind, booking, plan.newest_position)
+        event = booking.collect_events()[0]
+        plan.events.append(self._mapper.to_stored_event(event, self._key(plan, event)))
+        disputed = event.claimed_from_status is not None  # type: ignore[attr-defined]
+        return _outcome(kind, booking, plan.newest_position, disputed=disputed)
+
+    def _decide(self, plan: Plan, command: DecideOnPersonalData, now: datetime) -> Answer:
+        booking_id, stream = command.booking_id, stream_of(command.booking_id)
+        booking = _booking(plan, booking_id)
+        if booking is None:
+            return BookingNotFound(booking_id=booking_id)
+        found = plan.bookings.get(stream) or PersonalData(stream)
+        assert isinstance(found, PersonalData)
+        try:
+            event = found.decide(command.decision, now, is_sealed=booking_id in plan.keys)
+        except Refusal as refusal:
+            return refusal
+        if event is None:
+            return _outcome("unchanged", booking, plan.newest_position)
+        plan.bookings[stream] = found
+        plan.events.append(self._mapper.to_stored_event(event))
+        if command.decision.verdict == "erase":
+            # What was sealed before in this transaction is lost with its key, as it must be.
+            plan.keys.pop(booking_id, None)
+            plan.new_keys.pop(booking_id, None)
+            plan.erased.add(booking_id)
+        return _outcome("changed", booking, plan.newest_position)
+
+    def _key(self, plan: Plan, event: Any) -> BookingKey | None:
+        """The key of the event's booking, made where it has none; None where it needs none."""
+        if event.changed_by is None and event.reason is None and event.metadata is None:
+            return None
+        booking_id = event.originator_id
+        key = plan.keys.get(booking_id)
+        if isinstance(key, BookingKey):
+            return key
+        if key is None:
+            made, plan.new_keys[booking_id] = self._mapper.new_key(booking_id)
+        else:
+            made = self._mapper.unwrap(booking_id, key)
+        plan.keys[booking_id] = made
+        return made
+
+
+def _booking(plan: Plan, booking_id: str) -> Booking | None:
+    found = plan.bookings.get(booking_id)
+    assert not isinstance(found, PersonalData)
+    return found
+
+
+def _outcome(kind: Any, booking: Booking, position: int, *, disputed: bool = False) -> Outcome:
+    return Outcome(
+        kind,
+        booking.id,
+        booking.status,
+        booking.version,
+        booking.opened_at,
+        booking.changed_at,
+        position,
+        disputed,
+    )
+
+
+def _given_before(
+    plan: Plan,
+    known: KnownAnswers,
+    idempotency: Idempotency,
+) -> Reply | None:
+    """The answer that this key had, in this transaction or an earlier one."""
+    if idempotency.name in plan.answers:
+        request_hmac, answers = plan.answers[idempotency.name]
+    elif idempotency.name in known:
+        request_hmac, stored = known[idempotency.name]
+        answers = [answer_from_record(record) for record in orjson.loads(stored)]
+    else:
+        return None
+    if request_hmac != idempotency.request_hmac:
+        return IdempotencyKeyReused(key=idempotency.key)
+    return answers

@@ -1,0 +1,66 @@
+"""What a writer remembers of the ledger, so that it need not ask for it again."""
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping
+
+from ledger.booking import Booking
+from ledger.personal_data import PersonalData
+from ledger.sealing import BookingKey
+
+Loaded = Booking | PersonalData
+"""What the events of a stream give."""
+
+Key = BookingKey | bytes
+"""The key of a booking, or as it is stored and still wrapped."""
+
+
+class Memory:
+    """The streams that were appended to last, and the keys of their bookings. Used by one thread.
+
+    A stream whose key is remembered (None: it has none) is current as of `head`. Whoever appends
+    besides us ends that: a stream may be behind then, and a key may be destroyed. The streams are
+    still of use, as only newer events need to be read; the keys are forgotten.
+    """
+
+    def __init__(self, size_max: int) -> None:
+        self.head: int | None = None
+        """The newest position when we last looked; None where we never did."""
+        self._size_max = size_max
+        self._streams: OrderedDict[str, Loaded] = OrderedDict()
+        self._keys: dict[str, Key | None] = {}
+
+    def has_all(self, ids: Iterable[str]) -> bool:
+        """Whether all of these are current as of `head`."""
+        return all(one in self._keys for one in ids)
+
+    def take(self, ids: Collection[str]) -> tuple[dict[str, Loaded], dict[str, Key | None]]:
+        """What there is of these, and the keys of those that are current.
+
+        Out of memory and into the caller's hands, who may leave them half changed.
+        """
+        streams: dict[str, Loaded] = {}
+        keys: dict[str, Key | None] = {}
+        for one in ids:
+            if one in self._streams:
+                streams[one] = self._streams.pop(one)
+            if one in self._keys:
+                keys[one] = self._keys.pop(one)
+        return streams, keys
+
+    def keep(self, head: int, streams: Mapping[str, Loaded], keys: Mapping[str, Key]) -> None:
+        """After a commit that made `head` the newest position, and before anybody else's."""
+        self.head = head
+        for one, stream in streams.items():
+            self._streams[one] = stream
+            self._keys[one] = keys.get(one)
+        while len(self._streams) > self._size_max:
+            oldest, _ = self._streams.popitem(last=False)
+            self._keys.pop(oldest, None)
+
+    def others_appended(self) -> None:
+        self._keys = {}
+
+    def clear(self) -> None:
+        self.head = None
+        self._keys = {}
+        self._streams.clear()

@@ -1,0 +1,70 @@
+"""What is kept of answers, and for how long."""
+
+from ledger_service import Service
+
+from api.kept_answers import SECONDS_MAX, KeptAnswer, KeptAnswers
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def an_answer(size: int = 10) -> KeptAnswer:
+    return KeptAnswer(b"x" * size, '"v1"', 1)
+
+
+def test_what_nobody_asks_for_is_forgotten_in_time() -> None:
+    """It may have been erased since."""
+    clock = Clock()
+    kept = KeptAnswers(clock=clock)
+    kept.keep("history", "cold", an_answer())
+    kept.keep("history", "warm", an_answer())
+    clock.now = SECONDS_MAX - 1
+    warm = kept.get("history", "warm")
+    assert warm is not None
+    kept.keep("history", "warm", warm)
+    clock.now = SECONDS_MAX + 1
+    kept.sweep()
+
+    assert kept.get("history", "cold") is None
+    assert kept.get("history", "warm") is warm
+
+
+def test_memory_is_bounded_by_bytes_and_the_oldest_go_first() -> None:
+    kept = KeptAnswers(bytes_max=100)
+    for number in range(30):
+        kept.keep("history", f"room-{number}", an_answer(10))
+        kept.keep("history", f"room-{number}", an_answer(10))
+
+    assert [n for n in range(30) if kept.get("history", f"room-{n}")] == list(range(20, 30))
+
+
+def test_kinds_of_answers_do_not_get_in_each_others_way(service: Service) -> None:
+    service.open("4711")
+    for _ in range(2):
+        booking = service.client.get("/api/bookings/4711")
+        history = service.client.get("/api/bookings/4711/status-history")
+        assert booking.json()["status"] == "pending"
+        assert len(history.json()["history"]) == 1
+        assert booking.headers["ETag"] == history.headers["ETag"] == '"v1"'
+
+
+def test_an_answer_that_was_kept_is_as_fresh_as_any(service: Service) -> None:
+    """G5, over and over on the same booking, with what is kept in between."""
+    service.open("4711")
+    for number, status in enumerate(("confirmed", "in_progress", "completed"), start=2):
+        for _ in range(2):
+            service.client.get("/api/bookings/4711/status-history")
+        service.client.patch("/api/bookings/4711", json={"status": status})
+        answer = service.client.get("/api/bookings/4711/status-history")
+        known = {"If-None-Match": f'"v{number}"'}
+
+        assert [entry["toStatus"] for entry in answer.json()["history"]][-1] == status
+        assert answer.headers["ETag"] == f'"v{number}"'
+        same = service.client.get("/api/bookings/4711/status-history", headers=known)
+        assert (same.status_code, same.content) == (304, b"")
+        assert service.client.get("/api/bookings/4711").json()["status"] == status
