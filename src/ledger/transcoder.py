@@ -28,6 +28,9 @@ _KINDS: dict[str, type[Any]] = {
     **{kind.TOPIC: kind for kind in EVENTS.values()},
 }
 
+StoredRow = tuple[str, int, str, bytes, bytes | None]
+"""Stream, version, topic and state of an event, and the key of its booking, as they are stored."""
+
 UnwrappedKeys = dict[tuple[str, bytes], BookingKey]
 """By booking and wrapped key. Whoever reads many events at once gives the same for all."""
 
@@ -101,13 +104,11 @@ class EventMapper(Mapper[str]):
         of_stream = str(stored_event.originator_id), stored_event.originator_version
         return self.read_row((*of_stream, stored_event.topic, stored_event.state, wrapped), {})
 
-    def read_row(
-        self, row: tuple[str, int, str, bytes, bytes | None], keys: UnwrappedKeys
-    ) -> tuple[Any, bool]:
-        """The same from stream, version, topic, state and key as the database has them.
+    def read_row(self, row: StoredRow, keys: UnwrappedKeys) -> tuple[Any, bool]:
+        """The same from a row.
 
-        It does what the library's `to_domain_event` does for our events, which have neither
-        versions nor ids to convert, at a third of its cost.
+        It gives what the library's `to_domain_event` gives, without its steps for events that
+        have versions, ciphers or ids to convert. Ours have none.
         """
         stream, version, topic, stored_state, wrapped = row
         try:
