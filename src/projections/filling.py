@@ -69,15 +69,17 @@ def fill(
     after: int,
     up_to: int,
     progress: Progress | None,
+    begun_at: int = 0,
 ) -> Filled:
-    """Write the history rows of all events after a position up to another.
+    """Write the history rows of all events after a position up to another. `begun_at` was head
+    before anything was read: of erasures up to there nothing need be known.
 
     What a process fills is committed bit by bit; after a failure the tables are worth nothing.
     Raises FillFailed where another process fails.
     """
     with connection.transaction():
         table = tables.history_oid(connection, tables.REBUILD)
-    work = _Work(after, up_to)
+    work = _Work(after, up_to, begun_at)
     with _processes(_processes_for(up_to - after) - 1, database, table, work):
         while (chunk := work.take()) is not None:
             work.add(fill_chunk(connection, mapper, table, *chunk))
@@ -95,8 +97,9 @@ def _processes_for(events: int) -> int:
 class _Work:
     """Hands out chunks to whoever asks and gathers what was filled; for several threads."""
 
-    def __init__(self, after: int, up_to: int) -> None:
+    def __init__(self, after: int, up_to: int, begun_at: int) -> None:
         self.filled = Filled()
+        self._begun_at = begun_at
         self._up_to = up_to
         self._next = after
         self._failure: FillFailed | None = None
@@ -116,8 +119,8 @@ class _Work:
         with self._lock:
             self.filled.events += filled.events
             for booking_id, position in filled.erased.items():
-                known = self.filled.erased.get(booking_id, 0)
-                self.filled.erased[booking_id] = max(known, position)
+                if position > max(self._begun_at, self.filled.erased.get(booking_id, 0)):
+                    self.filled.erased[booking_id] = position
 
     def fail(self, failure: FillFailed) -> None:
         with self._lock:

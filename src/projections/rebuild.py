@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import psycopg
 
@@ -89,11 +89,17 @@ class _Build:
         while missing:
             before, self._position = self._position, head(self._connection)
             filled = fill(
-                self._connection, self._database, self._mapper, before, self._position, progress
+                self._connection,
+                self._database,
+                self._mapper,
+                before,
+                self._position,
+                progress,
+                self._begun_at,
             )
             self.events += filled.events
             # Here and not chunk by chunk: an erasure concerns rows that another process fills.
-            tables.erase(self._connection, self._since_begun(filled.erased), tables.REBUILD)
+            tables.erase(self._connection, filled.erased, tables.REBUILD)
             missing = head(self._connection) - self._position >= BATCH_EVENTS
         tables.derive_bookings(self._connection, tables.REBUILD)
 
@@ -141,16 +147,7 @@ class _Build:
         stream = stream_after(self._connection, self._mapper, self._position, BATCH_EVENTS)
         batch = batch_rows(stream)
         if batch.events:
-            found = replace(batch, erased=self._since_begun(batch.erased))
-            tables.write(self._connection, found, tables.REBUILD)
+            tables.write(self._connection, batch, tables.REBUILD)
             self._position = batch.position
             self.events += batch.events
         return batch.events
-
-    def _since_begun(self, erased: dict[str, int]) -> dict[str, int]:
-        """Before we read anything the keys were gone: no row has what was sealed under them."""
-        return {
-            booking_id: position
-            for booking_id, position in erased.items()
-            if position > self._begun_at
-        }
