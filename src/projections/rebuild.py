@@ -67,11 +67,6 @@ def _set_up(connection: psycopg.Connection) -> None:
     connection.execute("SET synchronous_commit = off")
     for setting in ("work_mem", "maintenance_work_mem"):
         connection.execute(f"SET {setting} = '{SORT_MEMORY}'")
-    # A built index goes into the log page by page, whole; pglz takes as long as the building.
-    connection.execute(
-        "SELECT set_config('wal_compression', 'off', false)"
-        " WHERE has_parameter_privilege('wal_compression', 'SET')"
-    )
 
 
 class _Build:
