@@ -102,6 +102,7 @@ class _Work:
         self._begun_at = begun_at
         self._up_to = up_to
         self._next = after
+        self._handed_out = 0
         self._failure: FillFailed | None = None
         self._lock = threading.Lock()
 
@@ -113,10 +114,13 @@ class _Work:
             if self._next >= self._up_to:
                 return None
             after, self._next = self._next, min(self._next + CHUNK_EVENTS, self._up_to)
+            self._handed_out += 1
             return after, self._next
 
     def add(self, filled: Filled) -> None:
+        """What was filled of one chunk."""
         with self._lock:
+            self._handed_out -= 1
             self.filled.events += filled.events
             for booking_id, position in filled.erased.items():
                 if position > max(self._begun_at, self.filled.erased.get(booking_id, 0)):
@@ -125,6 +129,11 @@ class _Work:
     def fail(self, failure: FillFailed) -> None:
         with self._lock:
             self._failure = self._failure or failure
+
+    def finish(self) -> None:
+        """Raises FillFailed unless every chunk was handed out and came back filled."""
+        if self.take() is not None or self._handed_out:
+            raise FillFailed("Not all events were filled into the new tables.")
 
 
 @contextmanager
@@ -137,7 +146,7 @@ def _processes(count: int, database: Database, table: int, work: _Work) -> Itera
         yield
         for process in started:
             process.join()
-        work.take()
+        work.finish()
     finally:
         for process in started:
             process.end()

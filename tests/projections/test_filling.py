@@ -188,6 +188,21 @@ def test_whoever_breaks_off_a_rebuild_leaves_no_process_behind(
     assert live_tables(connection) == rows
 
 
+def test_a_chunk_that_does_not_come_back_fails_the_rebuild() -> None:
+    """Whatever became of the thread or process that took it."""
+    work = filling._Work(0, 14, 0)
+    assert work.take() == (0, 7)
+    assert work.take() == (7, 14)
+    work.add(filling.Filled(7))
+
+    with pytest.raises(FillFailed, match="Not all events"):
+        work.finish()
+
+    work.add(filling.Filled(7))
+    work.finish()
+    assert work.filled == filling.Filled(14)
+
+
 def test_a_process_whose_parent_is_gone_ends(filled: Database) -> None:
     assert filled.master_key is not None
     setup = {
