@@ -1,8 +1,7 @@
 """The bookings of an audit: each chain of events, and the rows derived from it."""
 
-from eventsourcing.persistence import StoredEvent
-
 from ledger.personal_data import DecisionEvent, Erased, booking_of_stream
+from ledger.transcoder import StoredRow, UnwrappedKeys
 from projections.audit_certificates import Certified
 from projections.audit_chain import Chain
 from projections.audit_events import UnreadableEvent, read_event
@@ -39,7 +38,7 @@ def check_bookings(snapshot: Snapshot, progress: Progress | None) -> None:
             if audited is not None:
                 audited.end()
             audited = _Booking(snapshot, booking_id, histories, bookings, certified)
-        audited.add(position, StoredEvent(stream, version, topic, state), wrapped)
+        audited.add(position, (stream, version, topic, state, wrapped))
         snapshot.events += 1
         if progress is not None and snapshot.events % PROGRESS_EVENTS == 0:
             progress(snapshot.events, snapshot.head)
@@ -76,14 +75,15 @@ class _Booking:
         """In the order of versions; None where the event cannot be read."""
         self._keys: list[Key] = []
         self._erasures: list[int] = []
+        self._unwrapped: UnwrappedKeys = {}
 
-    def add(self, position: int, stored: StoredEvent, wrapped: bytes | None) -> None:
-        version = stored.originator_version
-        of_booking = stored.originator_id == self.id
+    def add(self, position: int, stored: StoredRow) -> None:
+        version = stored[1]
+        of_booking = stored[0] == self.id
         chain = self._chain if of_booking else self._decisions
         row: HistoryRow | None = None
         try:
-            event, erased = read_event(self._snapshot.mapper, stored, wrapped)
+            event, erased = read_event(self._snapshot.mapper, stored, self._unwrapped)
         except UnreadableEvent as error:
             self._snapshot.findings.add("unreadable_event", str(error), self.id, version, position)
             chain.skip(version, position)
@@ -123,6 +123,8 @@ class _Booking:
 
     def _check_seal(self, row: HistoryRow) -> None:
         """What was sealed can be read until there is an erasure, and then no more."""
+        if not (row.erased or self._erasures):
+            return
         is_due = any(position > row.position for position in self._erasures)
         said = (row.changedBy, row.reason, row.metadata) != (None, None, None)
         if row.erased and not is_due:

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from eventsourcing.persistence import MapperDeserialisationError, StoredEvent
+from eventsourcing.persistence import MapperDeserialisationError
 
 from ledger.booking import Booking, BookingEvent
 from ledger.errors import LedgerError
 from ledger.master_key import MasterKeyError
 from ledger.personal_data import EVENTS, DecisionEvent, booking_of_stream
 from ledger.sealing import SealBroken
-from ledger.transcoder import EventMapper
+from ledger.transcoder import EventMapper, StoredRow, UnwrappedKeys
 
 TEXT: tuple[type, ...] = (str,)
 TEXT_OR_NULL: tuple[type, ...] = (str, type(None))
@@ -54,19 +54,20 @@ class UnreadableEvent(LedgerError):
 
 
 def read_event(
-    mapper: EventMapper, stored: StoredEvent, wrapped: bytes | None
+    mapper: EventMapper, row: StoredRow, keys: UnwrappedKeys
 ) -> tuple[BookingEvent | DecisionEvent, bool]:
-    """The event, and whether its personal parts are erased.
+    """The event of a row as `EventMapper.read_row` takes it, and whether its personal parts are
+    erased.
 
     Raises UnreadableEvent, saying what is wrong with topic, bytes or key.
     """
-    topic = stored.topic
+    stream, topic = row[0], row[2]
     fields = FIELDS_BY_TOPIC.get(topic)
     if fields is None:
         # Not looked up: the engine would import whatever module a forged topic names.
         raise UnreadableEvent(f"the topic {topic!r} is none of an event")
     try:
-        event, erased = mapper.read(stored, wrapped)
+        event, erased = mapper.read_row(row, keys)
     except (SealBroken, MasterKeyError) as error:
         raise UnreadableEvent(str(error)) from error
     except (MapperDeserialisationError, TypeError, AttributeError, KeyError) as error:
@@ -78,8 +79,7 @@ def read_event(
         _require(state, fields)
         _right_shapes.add(shape)
     _require_offsets(state)
-    of_decisions = stored.originator_id != booking_of_stream(str(stored.originator_id))
-    if isinstance(event, DecisionEvent) != of_decisions:
+    if isinstance(event, DecisionEvent) != (stream != booking_of_stream(stream)):
         raise UnreadableEvent(f"the topic {topic!r} does not belong into this stream")
     assert isinstance(event, BookingEvent | DecisionEvent)
     return event, erased

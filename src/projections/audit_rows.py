@@ -33,7 +33,9 @@ class TableComparison:
         self._rows: Iterator[tuple[Any, ...]] = (
             snapshot.stream(table, query.format(columns)) if compared else iter(())
         )
-        self._row = self._next()
+        self._row: Row | None = None
+        self._row_key: Key = ("", 0)
+        self._move()
 
     def expect(self, row: Row) -> None:
         found = self._take(_key(row))
@@ -54,21 +56,27 @@ class TableComparison:
 
     def _take(self, key: Key) -> Row | None:
         """The row with this key, if it is there; those before it are too many."""
-        while self._row is not None and _key(self._row) < key:
+        while self._row is not None and self._row_key < key:
             self._extra()
-        if self._row is None or _key(self._row) != key:
+        found = self._row
+        if found is None or self._row_key != key:
             return None
-        found, self._row = self._row, self._next()
+        self._move()
         return found
 
     def _extra(self) -> None:
         assert self._row is not None
         self._add("extra_row", "the row belongs to no event", self._row)
-        self._row = self._next()
+        self._move()
 
-    def _next(self) -> Row | None:
+    def _move(self) -> None:
+        """To the next row of the table."""
         row = next(self._rows, None)
-        return None if row is None else self._row_type(*row)
+        if row is None:
+            self._row = None
+        else:
+            self._row = self._row_type(*row)
+            self._row_key = _key(self._row)
 
     def _add(self, kind: Kind, detail: str, row: Row) -> None:
         booking_id = _key(row)[0]

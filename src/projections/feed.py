@@ -2,15 +2,14 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import psycopg
-from eventsourcing.persistence import StoredEvent
 
 from ledger.personal_data import DecisionEvent, stream_of
-from ledger.transcoder import EventMapper
+from ledger.transcoder import EventMapper, UnwrappedKeys
 from projections.rows import Positioned, PositionedDecision, PositionedEvent
 
 STOP_SECONDS_MAX = 0.1
@@ -20,11 +19,13 @@ EVENTS_AFTER = """
     FROM ledger_events WHERE notification_id > %s ORDER BY notification_id LIMIT %s
 """
 # The key is looked up for each row: the planner could join all keys that there are otherwise.
-EVENTS_WITH_KEYS_AFTER = """
+EVENTS_WITH_KEYS = """
     SELECT notification_id, originator_id, originator_version, topic, state,
         (SELECT wrapped FROM booking_key WHERE booking_id = originator_id)
-    FROM ledger_events WHERE notification_id > %s ORDER BY notification_id LIMIT %s
+    FROM ledger_events WHERE notification_id > %s
 """
+EVENTS_WITH_KEYS_AFTER = EVENTS_WITH_KEYS + "ORDER BY notification_id LIMIT %s"
+EVENTS_WITH_KEYS_BETWEEN = EVENTS_WITH_KEYS + "AND notification_id <= %s ORDER BY notification_id"
 EVENTS_OF = """
     SELECT notification_id, originator_id, originator_version, topic, state,
         (SELECT wrapped FROM booking_key WHERE booking_id = originator_id)
@@ -51,8 +52,23 @@ def events_after(
 
     None can appear later at a position that was passed: writers append under a lock.
     """
+    return list(stream_after(connection, mapper, position, limit))
+
+
+def stream_after(
+    connection: psycopg.Connection, mapper: EventMapper, position: int, limit: int
+) -> Iterator[Positioned]:
+    """The same one by one. The connection can do other things meanwhile."""
     rows = connection.execute(EVENTS_WITH_KEYS_AFTER, (position, limit), binary=True)
-    return [_positioned(mapper, row) for row in rows]
+    return _positioned(mapper, rows)
+
+
+def stream_between(
+    connection: psycopg.Connection, mapper: EventMapper, after: int, up_to: int
+) -> Iterator[Positioned]:
+    """The events after a position up to another, one by one."""
+    rows = connection.execute(EVENTS_WITH_KEYS_BETWEEN, (after, up_to), binary=True)
+    return _positioned(mapper, rows)
 
 
 def read_histories(
@@ -60,10 +76,10 @@ def read_histories(
 ) -> dict[str, list[PositionedEvent]]:
     """The events of each booking in the order of their versions; unknown bookings are absent."""
     histories: dict[str, list[PositionedEvent]] = {}
-    for row in connection.execute(EVENTS_OF, (booking_ids,), binary=True):
-        positioned = _positioned(mapper, row)
+    rows = connection.execute(EVENTS_OF, (booking_ids,), binary=True)
+    for positioned in _positioned(mapper, rows):
         assert isinstance(positioned, PositionedEvent)
-        histories.setdefault(row[1], []).append(positioned)
+        histories.setdefault(positioned.event.originator_id, []).append(positioned)
     return histories
 
 
@@ -77,15 +93,17 @@ def read_decisions(
 ) -> list[PositionedDecision]:
     """What was decided about the personal data of a booking, oldest first."""
     rows = connection.execute(EVENTS_OF, ([stream_of(booking_id)],), binary=True)
-    found = (_positioned(mapper, row) for row in rows)
-    return [one for one in found if isinstance(one, PositionedDecision)]
+    return [one for one in _positioned(mapper, rows) if isinstance(one, PositionedDecision)]
 
 
-def _positioned(mapper: EventMapper, row: tuple[Any, ...]) -> Positioned:
-    event, erased = mapper.read(StoredEvent(*row[1:5]), row[5])
-    if isinstance(event, DecisionEvent):
-        return PositionedDecision(row[0], event)
-    return PositionedEvent(row[0], event, erased)
+def _positioned(mapper: EventMapper, rows: Iterable[tuple[Any, ...]]) -> Iterator[Positioned]:
+    keys: UnwrappedKeys = {}
+    for row in rows:
+        event, erased = mapper.read_row(row[1:], keys)
+        if isinstance(event, DecisionEvent):
+            yield PositionedDecision(row[0], event)
+        else:
+            yield PositionedEvent(row[0], event, erased)
 
 
 def recorded_at(connection: psycopg.Connection, position: int) -> datetime | None:

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg
@@ -11,12 +10,16 @@ from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.transcoder import event_mapper
 from projections import tables
-from projections.feed import events_after, head
+from projections.feed import head, stream_after
+from projections.filling import Progress, fill
 from projections.rows import batch_rows
+
+__all__ = ["Progress", "RebuildReport", "RebuildRunning", "rebuild"]
 
 logger = logging.getLogger(__name__)
 
 BATCH_EVENTS = 10_000
+SORT_MEMORY = "128MB"
 SWITCH_LOCK_TIMEOUT = "2s"
 SWITCH_ATTEMPTS = 120
 
@@ -25,9 +28,6 @@ MOVED = """
     ON CONFLICT (name) DO UPDATE SET version = excluded.version, position = excluded.position,
         updated_at = now(), failed_at = NULL, failure = NULL
 """
-
-Progress = Callable[[int, int], None]
-"""Called with the position reached and the newest position."""
 
 
 class RebuildRunning(LedgerError):
@@ -51,11 +51,11 @@ def rebuild(database: Database, progress: Progress | None = None) -> RebuildRepo
     with database.connect() as connection, database.try_lock(connection, "rebuild") as alone:
         if not alone:
             raise RebuildRunning("Another rebuild of this ledger is running; wait for its end.")
-        connection.execute("SET synchronous_commit = off")
+        _set_up(connection)
         tables.drop(connection, tables.REBUILD)
         tables.create(connection, tables.REBUILD)
         build = _Build(connection, database)
-        build.catch_up(progress)
+        build.fill(progress)
         tables.create_indexes(connection, tables.REBUILD)
         build.catch_up(progress)
         connection.execute('ANALYZE "Booking_rebuild", "BookingStatusHistory_rebuild"')
@@ -63,17 +63,43 @@ def rebuild(database: Database, progress: Progress | None = None) -> RebuildRepo
     return RebuildReport(build.events, time.monotonic() - started)
 
 
+def _set_up(connection: psycopg.Connection) -> None:
+    connection.execute("SET synchronous_commit = off")
+    for setting in ("work_mem", "maintenance_work_mem"):
+        connection.execute(f"SET {setting} = '{SORT_MEMORY}'")
+
+
 class _Build:
     def __init__(self, connection: psycopg.Connection, database: Database) -> None:
         self._connection = connection
-        self._schema = database.schema
+        self._database = database
         self._mapper = event_mapper(database)
         self._position = 0
         self._begun_at = head(connection)
         self.events = 0
 
+    def fill(self, progress: Progress | None = None) -> None:
+        """Fill the empty tables: the history of all events, then the bookings out of it."""
+        missing = True
+        while missing:
+            before, self._position = self._position, head(self._connection)
+            filled = fill(
+                self._connection,
+                self._database,
+                self._mapper,
+                before,
+                self._position,
+                progress,
+                self._begun_at,
+            )
+            self.events += filled.events
+            # Here and not chunk by chunk: an erasure concerns rows that another process fills.
+            tables.erase(self._connection, filled.erased, tables.REBUILD)
+            missing = head(self._connection) - self._position >= BATCH_EVENTS
+        tables.derive_bookings(self._connection, tables.REBUILD)
+
     def catch_up(self, progress: Progress | None = None) -> None:
-        """Project what there is, each batch in a transaction of its own."""
+        """Project what came since, as the projector does, each batch in a transaction."""
         newest = head(self._connection)
         while True:
             with self._connection.transaction():
@@ -107,19 +133,16 @@ class _Build:
         while self._project():
             pass
         tables.lock_live(connection, attempt)
-        tables.create_views(connection, tables.REBUILD, self._schema)
+        tables.create_views(connection, tables.REBUILD, self._database.schema)
         tables.drop(connection, tables.LIVE)
         tables.rename(connection, tables.REBUILD)
         connection.execute(MOVED, (tables.NAME, tables.VERSION, self._position))
 
     def _project(self) -> int:
-        events = events_after(self._connection, self._mapper, self._position, BATCH_EVENTS)
-        if events:
-            batch = batch_rows(events)
-            for booking_id, position in list(batch.erased.items()):
-                if position <= self._begun_at:  # erased before we read anything
-                    del batch.erased[booking_id]
+        stream = stream_after(self._connection, self._mapper, self._position, BATCH_EVENTS)
+        batch = batch_rows(stream)
+        if batch.events:
             tables.write(self._connection, batch, tables.REBUILD)
-            self._position = events[-1].position
-            self.events += len(events)
-        return len(events)
+            self._position = batch.position
+            self.events += batch.events
+        return batch.events

@@ -9,7 +9,7 @@ import psycopg
 from ledger.database import Database
 from ledger.transcoder import event_mapper
 from projections import tables
-from projections.feed import events_after, wait_for_notification
+from projections.feed import stream_after, wait_for_notification
 from projections.follower import ADVANCE, POSITION, Follower, ProjectionMissing
 from projections.log import tile_table as log_tiles
 from projections.rebuild import rebuild
@@ -80,11 +80,11 @@ class Projector(Follower):
             found = connection.execute(POSITION, (self.name,)).fetchone()
             if found is None:
                 raise ProjectionMissing(f"There is no projection {self.name!r}.")
-            events = events_after(connection, self._mapper, found[1], BATCH_EVENTS)
-            if events:
-                tables.write(connection, batch_rows(events), tables.LIVE)
-                connection.execute(ADVANCE, (events[-1].position, self.name))
-        return len(events)
+            batch = batch_rows(stream_after(connection, self._mapper, found[1], BATCH_EVENTS))
+            if batch.events:
+                tables.write(connection, batch, tables.LIVE)
+                connection.execute(ADVANCE, (batch.position, self.name))
+        return batch.events
 
     def _renew_if_outdated(self, connection: psycopg.Connection) -> None:
         row = connection.execute(

@@ -1,6 +1,6 @@
 """The tables of the read model: made, written, and switched with tables filled beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from importlib.resources import files
 
 import psycopg
@@ -57,7 +57,7 @@ HISTORY_TYPES = [
 
 
 def create(connection: psycopg.Connection, suffix: str) -> None:
-    """Create the tables without their secondary indexes."""
+    """Create the tables without keys and indexes."""
     connection.execute(_sql("tables", suffix))
 
 
@@ -114,9 +114,36 @@ def exist(connection: psycopg.Connection) -> bool:
     return all(_exists(connection, name) for name in ('"Booking"', '"BookingStatusHistory"'))
 
 
+def history_oid(connection: psycopg.Connection, suffix: str) -> int:
+    """Which table it is that has this name now, kept from being dropped until the transaction
+    ends."""
+    name = f'"BookingStatusHistory{suffix}"'
+    connection.execute(f"LOCK TABLE {name} IN ROW EXCLUSIVE MODE")
+    row = connection.execute("SELECT %s::regclass::oid", (name,)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def write_history(connection: psycopg.Connection, rows: Iterable[HistoryRow], suffix: str) -> None:
+    _copy(connection, COPY_HISTORY, suffix, HISTORY_TYPES, rows)
+
+
+def derive_bookings(connection: psycopg.Connection, suffix: str) -> None:
+    """Fill the empty table of bookings from the history, which is that of a whole ledger."""
+    connection.execute(_sql("bookings", suffix))
+
+
+def erase(connection: psycopg.Connection, erased: dict[str, int], suffix: str) -> None:
+    """Empty the personal parts of rows before the erasure of their booking."""
+    if erased:
+        parameters = (list(erased), list(erased.values()))
+        connection.execute(ERASE.replace("{s}", suffix), parameters)
+
+
 def write(connection: psycopg.Connection, batch: Batch, suffix: str) -> None:
     """Write the rows of a batch, bookings first: history refers to them."""
-    _copy(connection, COPY_BOOKINGS, suffix, BOOKING_TYPES, batch.opened)
+    if batch.opened:
+        _copy(connection, COPY_BOOKINGS, suffix, BOOKING_TYPES, batch.opened)
     if batch.changed:
         connection.execute(
             UPDATE_BOOKINGS.replace("{s}", suffix),
@@ -128,10 +155,9 @@ def write(connection: psycopg.Connection, batch: Batch, suffix: str) -> None:
                 [booking.position for booking in batch.changed],
             ),
         )
-    _copy(connection, COPY_HISTORY, suffix, HISTORY_TYPES, batch.history)
-    if batch.erased:
-        erased = (list(batch.erased), list(batch.erased.values()))
-        connection.execute(ERASE.replace("{s}", suffix), erased)
+    if batch.history:
+        write_history(connection, batch.history, suffix)
+    erase(connection, batch.erased, suffix)
 
 
 def rename(connection: psycopg.Connection, suffix: str) -> None:
@@ -170,10 +196,8 @@ def _copy(
     statement: str,
     suffix: str,
     types: list[str],
-    rows: Sequence[BookingRow] | Sequence[HistoryRow],
+    rows: Iterable[BookingRow] | Iterable[HistoryRow],
 ) -> None:
-    if not rows:
-        return
     with connection.cursor() as cursor, cursor.copy(statement.replace("{s}", suffix)) as copy:
         copy.set_types(types)
         for row in rows:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from eventsourcing.persistence import StoredEvent
+from eventsourcing.persistence import MapperDeserialisationError, StoredEvent
 from eventsourcing.utils import get_topic
 from tests.support.master_key import MASTER_KEY
 
 from ledger.booking import Booking, BookingEvent
+from ledger.master_key import MasterKeyError
 from ledger.sealing import BookingKey
-from ledger.transcoder import PERSONAL, EventMapper
+from ledger.transcoder import PERSONAL, EventMapper, UnwrappedKeys
 
 KEY = bytes(range(32))
 WRAPPED = MASTER_KEY.seal(KEY, "key of booking room-12 ✓".encode())
@@ -149,3 +150,56 @@ def test_the_worked_example_of_the_document_holds() -> None:
     for value in (event_key, content[:32], said, content[44:]):
         assert value.hex() in written
     assert hashlib.sha256(b"\0" + entry).hexdigest() in written
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_events_are_read_as_the_engine_reads_them(path: Path) -> None:
+    """We read them without its mapper, and nobody must be able to tell."""
+    event, _ = MAPPER.read(stored(path), WRAPPED)
+    engines = super(EventMapper, MAPPER).to_domain_event(stored(path))
+
+    assert type(event) is type(engines)
+    assert {**vars(event), "sealed": None} == {
+        **vars(engines),
+        **{name: getattr(event, name) for name in PERSONAL},
+        "sealed": None,
+    }
+
+
+def test_decisions_are_read_as_the_engine_reads_them() -> None:
+    state = b"""{"timestamp":"2026-05-04T12:00:00Z","reason":"asked","decided_by":null,"""
+    state += b""""actor":"system","source":"test"}"""
+    for topic in ("PersonalData.Erased", "PersonalData.HoldPlaced", "PersonalData.HoldReleased"):
+        given = StoredEvent("room-12\x1epersonal-data", 2, topic, state)
+        event, erased = MAPPER.read(given, None)
+        engines = super(EventMapper, MAPPER).to_domain_event(given)
+
+        assert not erased
+        assert (type(event), vars(event)) == (type(engines), vars(engines))
+
+
+def test_a_key_that_was_put_beside_another_booking_does_not_open_there() -> None:
+    """Not even when its own booking was read just before, with what was unwrapped kept."""
+    path = Path(__file__).parent / "golden" / "Booking.StatusChanged.full.json"
+    row = (7, "Booking.StatusChanged", path.read_bytes(), WRAPPED)
+    keys: UnwrappedKeys = {}
+    assert MAPPER.read_row(("room-12 ✓", *row), keys)[0].changed_by == "Zoë 王"
+    assert MAPPER.read_row(("room-12 ✓", *row), keys)[0].changed_by == "Zoë 王"
+    assert len(keys) == 1
+
+    with pytest.raises(MasterKeyError):
+        MAPPER.read_row(("room-13", *row), keys)
+
+
+@pytest.mark.parametrize(
+    ("topic", "state"),
+    [
+        ("Booking.Moved", b"{}"),
+        ("Booking.StatusChanged", b"{"),
+        ("Booking.StatusChanged", b"7"),
+        ("Booking.StatusChanged", b'{"timestamp":"yesterday"}'),
+    ],
+)
+def test_bytes_that_are_no_event_are_refused(topic: str, state: bytes) -> None:
+    with pytest.raises(MapperDeserialisationError, match="version 3 of 'room-12'"):
+        MAPPER.read(StoredEvent("room-12", 3, topic, state), None)

@@ -8,6 +8,8 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scenes import change_status, open_booking, record
 
 from ledger.commands import DecideOnPersonalData
@@ -17,11 +19,12 @@ from ledger.personal_data import Decision
 from projections.audit import AuditReport, audit
 from projections.audit_snapshot import Outside
 from projections.catch_up import catch_up
-from projections.certificate import Certificate, certify, parse_certificate
+from projections.certificate import Certificate, Digest, certify, parse_certificate
 from projections.log import signing_keys
 from projections.log.checkpoints import parse_checkpoint
 from projections.log.notes import BadNote, Signer, Verifier
 from projections.rebuild import rebuild
+from projections.rows import HistoryRow
 
 ORIGIN = "ledger.example/certified"
 MASTER = MasterKey(b"m" * 32)
@@ -154,3 +157,43 @@ def test_neither_passes_for_the_other(certificate: Certificate) -> None:
         parse_checkpoint(str(certificate.note))
     with pytest.raises(BadNote):
         parse_certificate("origin\n3\n" + "A" * 43 + "=\n\n\u2014 origin AAAAAAAA\n")
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+TIMES = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31))  # noqa: DTZ001  # as in the tables
+
+
+@given(
+    texts=st.lists(TEXT | st.just('\x1f\x7f"\\/\u2028'), min_size=6, max_size=6),
+    numbers=st.tuples(st.integers(1, 2**31 - 1), st.integers(1, 2**63 - 1)),
+    times=st.tuples(TIMES, TIMES),
+    from_status=TEXT | st.none(),
+    metadata=st.dictionaries(TEXT, st.floats(allow_nan=False) | st.integers() | TEXT | st.none()),
+)
+def test_lines_are_json_as_any_other_program_writes_it(
+    texts: list[str],
+    numbers: tuple[int, int],
+    times: tuple[datetime, datetime],
+    from_status: str | None,
+    metadata: dict[str, Any],
+) -> None:
+    """Byte for byte as Python's own `json` does: certificates are kept for ever."""
+    id_, booking, to_status, reason, actor, source = texts
+    created, recorded = (one.replace(microsecond=one.microsecond // 1000 * 1000) for one in times)
+    said = (None, reason, json.dumps(metadata))
+    row = HistoryRow(
+        *(id_, booking, from_status, to_status, *said, created, *numbers, recorded),
+        *(actor, source, None, False),
+    )
+    digest = Digest()
+    digest.add(row)
+
+    shown = [f"{one.isoformat(timespec='milliseconds')}Z" for one in (recorded, created)]
+    lasting = [id_, booking, from_status, to_status, *numbers, shown[0]]
+    assert digest.lasting == sha256_of_line([*lasting, actor, source, None, shown[1]])
+    assert digest.personal == sha256_of_line([id_, None, reason, metadata])
+
+
+def sha256_of_line(values: list[Any]) -> bytes:
+    line = json.dumps(values, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(line.encode() + b"\n").digest()

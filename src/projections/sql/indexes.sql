@@ -1,5 +1,6 @@
 -- Each index serves a filter of the lists together with their order, so that no page of a list
 -- costs more as the ledger grows.
+ALTER TABLE "Booking{s}" ADD CONSTRAINT "Booking{s}_pkey" PRIMARY KEY (id);
 ALTER TABLE "BookingStatusHistory{s}"
     ADD CONSTRAINT "BookingStatusHistory{s}_pkey" PRIMARY KEY (id),
     ADD CONSTRAINT "BookingStatusHistory{s}_bookingId_fkey"
