@@ -15,7 +15,6 @@ from ledger.commands import (
     Answer,
     Command,
     DecideOnPersonalData,
-    ImportStatus,
     Outcome,
     answer_from_record,
     decide,
@@ -57,13 +56,11 @@ LOAD_ANSWERS = """
     FROM unnest(%b::text[], %b::text[]) AS asked (scope, key)
     JOIN idempotency USING (scope, key)
 """
-LOAD_IMPORTED = "SELECT fingerprint FROM imported_row WHERE fingerprint = ANY(%b)"
 NOTIFY = "SELECT pg_notify(%s, '')"
 STORE_ANSWERS = """
     INSERT INTO idempotency (scope, key, request_hmac, answer)
     SELECT * FROM unnest(%b::text[], %b::text[], %b::bytea[], %b::bytea[])
 """
-STORE_IMPORTED = "INSERT INTO imported_row (fingerprint) SELECT unnest(%b::bytea[])"
 DESTROY_KEYS = "DELETE FROM booking_key WHERE booking_id = ANY(%b)"
 AT_POSITION = """
     SELECT originator_id, originator_version, topic, state
@@ -109,7 +106,6 @@ class Plan:
     replies: list[Reply] = field(default_factory=list)
     events: list[StoredEvent] = field(default_factory=list)
     answers: dict[tuple[str, str], tuple[bytes, list[Answer]]] = field(default_factory=dict)
-    imported: set[bytes] = field(default_factory=set)
     bookings: dict[str, Loaded] = field(default_factory=dict)
     wrapped: dict[str, bytes] = field(default_factory=dict)
     """Keys of bookings, as they are stored."""
@@ -151,9 +147,6 @@ class Transaction:
     def plan(self, connection: psycopg.Connection, requests: Sequence[Request]) -> Plan:
         """Begin, lock, load and decide. Nothing is written yet."""
         keys = [r.idempotency for r in requests if r.idempotency is not None]
-        fingerprints = [
-            c.fingerprint for r in requests for c in r.commands if isinstance(c, ImportStatus)
-        ]
         bookings = self._take_cached(_streams(requests))
         cursor = connection.cursor()
         # In one message: the lock is waited for before the next statement takes its snapshot.
@@ -172,19 +165,14 @@ class Transaction:
             names = ([key.scope for key in keys], [key.key for key in keys])
             for scope, key, request_hmac, answer in cursor.execute(LOAD_ANSWERS, names):
                 known[scope, key] = (request_hmac, answer)
-        taken: set[bytes] = set()
-        if fingerprints:
-            taken = {row[0] for row in cursor.execute(LOAD_IMPORTED, (fingerprints,))}
         now = self._clock()
         for request in requests:
-            plan.replies.append(self._reply(plan, request, known, taken, now))
+            plan.replies.append(self._reply(plan, request, known, now))
         return plan
 
     def commit(self, connection: psycopg.Connection, plan: Plan) -> None:
         """Store what was decided and commit. Where this fails half way, see `is_committed`."""
         cursor = connection.cursor()
-        if plan.imported:
-            cursor.execute(STORE_IMPORTED, (list(plan.imported),))
         if plan.answers:
             cursor.execute(STORE_ANSWERS, _answer_columns(plan))
         if plan.erased:
@@ -233,43 +221,32 @@ class Transaction:
         plan: Plan,
         request: Request,
         known: dict[tuple[str, str], tuple[bytes, bytes]],
-        taken: set[bytes],
         now: datetime,
     ) -> Reply:
         idempotency = request.idempotency
         if idempotency is None:
-            return [self._answer(plan, command, taken, now) for command in request.commands]
+            return [self._answer(plan, command, now) for command in request.commands]
         given = _given_before(plan, known, idempotency)
         if given is not None:
             return given
-        answers = [self._answer(plan, command, taken, now) for command in request.commands]
+        answers = [self._answer(plan, command, now) for command in request.commands]
         plan.answers[idempotency.name] = (idempotency.request_hmac, answers)
         return answers
 
-    def _answer(self, plan: Plan, command: Command, taken: set[bytes], now: datetime) -> Answer:
+    def _answer(self, plan: Plan, command: Command, now: datetime) -> Answer:
         if isinstance(command, DecideOnPersonalData):
             return self._decide(plan, command, now)
         booking = _booking(plan, command.booking_id)
-        if isinstance(command, ImportStatus):
-            if command.fingerprint in taken:
-                assert booking is not None
-                return _outcome("known", booking, plan.newest_position)
-            taken.add(command.fingerprint)
-            plan.imported.add(command.fingerprint)
         try:
             booking, kind = decide(booking, command, self._workflow, now)
         except Refusal as refusal:
-            if isinstance(command, ImportStatus):
-                plan.imported.discard(command.fingerprint)
-                taken.discard(command.fingerprint)
             return refusal
         plan.bookings[booking.id] = booking
         if kind == "unchanged":
             return _outcome(kind, booking, plan.newest_position)
         event = booking.collect_events()[0]
         plan.events.append(self._mapper.to_stored_event(event, self._key(plan, event)))
-        disputed = event.claimed_from_status is not None  # type: ignore[attr-defined]
-        return _outcome(kind, booking, plan.newest_position, disputed=disputed)
+        return _outcome(kind, booking, plan.newest_position)
 
     def _decide(self, plan: Plan, command: DecideOnPersonalData, now: datetime) -> Answer:
         booking_id, stream = command.booking_id, stream_of(command.booking_id)
@@ -324,7 +301,7 @@ def _booking(plan: Plan, booking_id: str) -> Booking | None:
     return found
 
 
-def _outcome(kind: Any, booking: Booking, position: int, *, disputed: bool = False) -> Outcome:
+def _outcome(kind: Any, booking: Booking, position: int) -> Outcome:
     return Outcome(
         kind,
         booking.id,
@@ -333,7 +310,6 @@ def _outcome(kind: Any, booking: Booking, position: int, *, disputed: bool = Fal
         booking.opened_at,
         booking.changed_at,
         position,
-        disputed,
     )
 
 
