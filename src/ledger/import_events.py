@@ -1,7 +1,7 @@
 """The events of imported rows, and what is stored with them, as the bytes that COPY takes.
 
 The states are those that the aggregate and its mapper give, byte for byte (a test holds them
-against each other), at a tenth of the cost: from one to the next only a few values differ.
+against each other), at a fraction of the cost: from one to the next only a few values differ.
 """
 
 from collections.abc import Callable
@@ -26,6 +26,10 @@ def text_value(text: str) -> bytes:
     return _LENGTH(len(encoded)) + encoded
 
 
+def _json(value: object) -> str:
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z).decode()
+
+
 class _Kind:
     """What is the same in all events of a topic."""
 
@@ -34,10 +38,6 @@ class _Kind:
         self.value = text_value(self.topic)
         opens = event is Booking.Created
         self.own_field = f',"originator_topic":{_json(Booking.TOPIC)}' if opens else ""
-
-
-def _json(value: object) -> str:
-    return orjson.dumps(value, option=orjson.OPT_UTC_Z).decode()
 
 
 _CREATED, _CHANGED = _Kind(Booking.Created), _Kind(Booking.StatusChanged)
@@ -115,33 +115,28 @@ class ImportedEvents:
         return end
 
 
-class NewKeys:
-    """Rows of booking_key."""
+class _Rows:
+    """Rows of two values."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._pieces)
+
+    def rows(self) -> bytes:
+        return b"".join((_BEGIN, *self._pieces, _END))
+
+
+class NewKeys(_Rows):
+    """Of the table booking_key."""
 
     def append(self, booking_id: bytes, wrapped: bytes) -> None:
         self._pieces += (_ROW_OF_2, booking_id, _LENGTH(len(wrapped)), wrapped)
 
-    def __bool__(self) -> bool:
-        return bool(self._pieces)
 
-    def rows(self) -> bytes:
-        return b"".join((_BEGIN, *self._pieces, _END))
-
-
-class NewFingerprints:
-    """Rows of imported_row."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+class NewFingerprints(_Rows):
+    """Of the table imported_row."""
 
     def append(self, booking_id: bytes, fingerprint: int) -> None:
         self._pieces += (_ROW_OF_2, booking_id, _BIGINT(8, fingerprint))
-
-    def __bool__(self) -> bool:
-        return bool(self._pieces)
-
-    def rows(self) -> bytes:
-        return b"".join((_BEGIN, *self._pieces, _END))
