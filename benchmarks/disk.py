@@ -15,7 +15,7 @@ KEYS = 20_000
 ANSWER = (
     b'[{"kind":"changed","booking_id":"H1-00000001","status":"Check-Out","version":3,'
     b'"opened_at":"2015-07-01T12:00:00+00:00","changed_at":"2015-07-01T12:00:00+00:00",'
-    b'"position":10000000,"disputed":false}]'
+    b'"position":10000000}]'
 )
 
 

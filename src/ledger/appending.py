@@ -41,7 +41,6 @@ STORE_ANSWERS = """
     INSERT INTO idempotency (scope, key, request_hmac, answer)
     SELECT * FROM unnest(%b::text[], %b::text[], %b::bytea[], %b::bytea[])
 """
-STORE_IMPORTED = "INSERT INTO imported_row (fingerprint) SELECT unnest(%b::bytea[])"
 DESTROY_KEYS = "DELETE FROM booking_key WHERE booking_id = ANY(%b)"
 COPY = """
     COPY ledger_events (originator_id, originator_version, topic, state, notification_id)
@@ -85,8 +84,6 @@ class Appending:
     def store(self, connection: psycopg.Connection, plan: Plan) -> None:
         """Store a whole plan, in a transaction that holds the append lock."""
         cursor = connection.cursor()
-        if plan.imported:
-            cursor.execute(STORE_IMPORTED, (list(plan.imported),))
         if plan.erased:
             cursor.execute(DESTROY_KEYS, (list(plan.erased),))
         if plan.events and len(plan.events) < COPY_FROM_EVENTS:

@@ -88,15 +88,13 @@ class Booking(BaseAggregate[str]):
         TOPIC = "Booking.StatusChanged"
 
     @classmethod
-    def open(
-        cls, booking_id: str, change: Change, recorded_at: datetime, claimed_from: str | None = None
-    ) -> "Booking":
+    def open(cls, booking_id: str, change: Change, recorded_at: datetime) -> "Booking":
         return cls._create(
             cls.Created,
             id=booking_id,
             timestamp=recorded_at,
             from_status=None,
-            **_facts(change, recorded_at, claimed_from),
+            **_facts(change, recorded_at),
         )
 
     def change_status(self, change: Change, workflow: Workflow, recorded_at: datetime) -> bool:
@@ -114,15 +112,6 @@ class Booking(BaseAggregate[str]):
         self._record(change, recorded_at)
         return True
 
-    def import_status(
-        self, change: Change, recorded_at: datetime, claimed_from: str | None
-    ) -> bool:
-        """Record a change that happened elsewhere; the past is not held to the transitions."""
-        if change.status == self.status:
-            return False
-        self._record(change, recorded_at, claimed_from if claimed_from != self.status else None)
-        return True
-
     def require_version(self, expected: frozenset[int] | None, workflow: Workflow) -> None:
         if expected is not None and self.version not in expected:
             raise VersionMismatch(
@@ -135,18 +124,16 @@ class Booking(BaseAggregate[str]):
     def refuse_second_opening(self) -> None:
         raise BookingExists(booking_id=self.id, status=self.status, version=self.version)
 
-    def _record(
-        self, change: Change, recorded_at: datetime, claimed_from: str | None = None
-    ) -> None:
+    def _record(self, change: Change, recorded_at: datetime) -> None:
         self.trigger_event(
             self.StatusChanged,
             timestamp=recorded_at,
             from_status=self.status,
-            **_facts(change, recorded_at, claimed_from),
+            **_facts(change, recorded_at),
         )
 
 
-def _facts(change: Change, recorded_at: datetime, claimed_from: str | None) -> dict[str, Any]:
+def _facts(change: Change, recorded_at: datetime) -> dict[str, Any]:
     return {
         "to_status": change.status,
         "changed_by": change.changed_by,
@@ -155,5 +142,5 @@ def _facts(change: Change, recorded_at: datetime, claimed_from: str | None) -> d
         "occurred_at": change.occurred_at or recorded_at,
         "actor": change.actor,
         "source": change.source,
-        "claimed_from_status": claimed_from,
+        "claimed_from_status": None,  # of imported events only: `ledger/import_events.py`
     }

@@ -9,7 +9,7 @@ from ledger.errors import BookingNotFound, Refusal
 from ledger.personal_data import Decision
 from ledger.workflow import Workflow
 
-OutcomeKind = Literal["opened", "changed", "unchanged", "known"]
+OutcomeKind = Literal["opened", "changed", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +38,6 @@ class RecordStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class ImportStatus:
-    """Record what another system's history says; taken once for each fingerprint."""
-
-    booking_id: str
-    change: Change
-    claimed_from: str | None
-    fingerprint: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class DecideOnPersonalData:
     """Erase what is personal in a known booking, hold it against erasure, or release the hold."""
 
@@ -55,7 +45,7 @@ class DecideOnPersonalData:
     decision: Decision
 
 
-StatusCommand = OpenBooking | ChangeStatus | RecordStatus | ImportStatus
+StatusCommand = OpenBooking | ChangeStatus | RecordStatus
 Command = StatusCommand | DecideOnPersonalData
 
 
@@ -64,7 +54,6 @@ class Outcome:
     """A command that was carried out, and the booking as it then was.
 
     `position` is that of the event, or the newest of the ledger where nothing was recorded.
-    `disputed`: an imported row claimed another previous status than the ledger's.
     """
 
     kind: OutcomeKind
@@ -74,7 +63,6 @@ class Outcome:
     opened_at: datetime
     changed_at: datetime
     position: int
-    disputed: bool = False
 
     def to_record(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -105,8 +93,7 @@ def decide(
     if booking is None:
         if isinstance(command, ChangeStatus):
             raise BookingNotFound(booking_id=command.booking_id)
-        claimed = command.claimed_from if isinstance(command, ImportStatus) else None
-        return Booking.open(command.booking_id, command.change, now, claimed), "opened"
+        return Booking.open(command.booking_id, command.change, now), "opened"
     if _change(booking, command, workflow, now):
         return booking, "changed"
     return booking, "unchanged"
@@ -116,8 +103,6 @@ def _change(booking: Booking, command: StatusCommand, workflow: Workflow, now: d
     match command:
         case OpenBooking():
             booking.refuse_second_opening()
-        case ImportStatus():
-            return booking.import_status(command.change, now, command.claimed_from)
         case ChangeStatus():
             booking.require_version(command.expected_versions, workflow)
     return booking.change_status(command.change, workflow, now)

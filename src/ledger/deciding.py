@@ -11,7 +11,6 @@ from ledger.commands import (
     Answer,
     Command,
     DecideOnPersonalData,
-    ImportStatus,
     Outcome,
     answer_from_record,
     decide,
@@ -39,58 +38,43 @@ class Decider:
         plan: Plan,
         requests: Sequence[Request],
         known: KnownAnswers,
-        taken: set[bytes],
         now: datetime,
     ) -> None:
-        """Add to the plan what the requests come to.
-
-        `known` are answers given before, `taken` fingerprints of rows imported before.
-        """
+        """Add to the plan what the requests come to. `known` are answers given before."""
         for request in requests:
-            plan.replies.append(self._reply(plan, request, known, taken, now))
+            plan.replies.append(self._reply(plan, request, known, now))
 
     def _reply(
         self,
         plan: Plan,
         request: Request,
         known: KnownAnswers,
-        taken: set[bytes],
         now: datetime,
     ) -> Reply:
         idempotency = request.idempotency
         if idempotency is None:
-            return [self._answer(plan, command, taken, now) for command in request.commands]
+            return [self._answer(plan, command, now) for command in request.commands]
         given = _given_before(plan, known, idempotency)
         if given is not None:
             return given
-        answers = [self._answer(plan, command, taken, now) for command in request.commands]
+        answers = [self._answer(plan, command, now) for command in request.commands]
         plan.answers[idempotency.name] = (idempotency.request_hmac, answers)
         return answers
 
-    def _answer(self, plan: Plan, command: Command, taken: set[bytes], now: datetime) -> Answer:
+    def _answer(self, plan: Plan, command: Command, now: datetime) -> Answer:
         if isinstance(command, DecideOnPersonalData):
             return self._decide(plan, command, now)
         booking = _booking(plan, command.booking_id)
-        if isinstance(command, ImportStatus):
-            if command.fingerprint in taken:
-                assert booking is not None
-                return _outcome("known", booking, plan.newest_position)
-            taken.add(command.fingerprint)
-            plan.imported.add(command.fingerprint)
         try:
             booking, kind = decide(booking, command, self._workflow, now)
         except Refusal as refusal:
-            if isinstance(command, ImportStatus):
-                plan.imported.discard(command.fingerprint)
-                taken.discard(command.fingerprint)
             return refusal
         plan.bookings[booking.id] = booking
         if kind == "unchanged":
             return _outcome(kind, booking, plan.newest_position)
         event = booking.collect_events()[0]
         plan.events.append(self._mapper.to_stored_event(event, self._key(plan, event)))
-        disputed = event.claimed_from_status is not None  # type: ignore[attr-defined]
-        return _outcome(kind, booking, plan.newest_position, disputed=disputed)
+        return _outcome(kind, booking, plan.newest_position)
 
     def _decide(self, plan: Plan, command: DecideOnPersonalData, now: datetime) -> Answer:
         booking_id, stream = command.booking_id, stream_of(command.booking_id)
@@ -136,7 +120,7 @@ def _booking(plan: Plan, booking_id: str) -> Booking | None:
     return found
 
 
-def _outcome(kind: Any, booking: Booking, position: int, *, disputed: bool = False) -> Outcome:
+def _outcome(kind: Any, booking: Booking, position: int) -> Outcome:
     return Outcome(
         kind,
         booking.id,
@@ -145,7 +129,6 @@ def _outcome(kind: Any, booking: Booking, position: int, *, disputed: bool = Fal
         booking.opened_at,
         booking.changed_at,
         position,
-        disputed,
     )
 
 

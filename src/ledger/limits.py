@@ -88,7 +88,7 @@ def check_time(time: datetime, field: str = "occurredAt") -> datetime:
 def _one_line(text: str, field: str, length_max: int) -> str:
     if not 0 < len(text) <= length_max:
         raise InvalidField(field, f"must have 1 to {length_max} characters")
-    if _CONTROL.search(text):
+    if not text.isprintable() and _CONTROL.search(text):  # the former is quicker
         raise InvalidField(field, "must not contain control characters or lone surrogates")
     return text
 

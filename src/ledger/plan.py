@@ -48,7 +48,6 @@ class Plan:
     replies: list[Reply] = field(default_factory=list)
     events: list[StoredEvent] = field(default_factory=list)
     answers: dict[tuple[str, str], tuple[bytes, list[Answer]]] = field(default_factory=dict)
-    imported: set[bytes] = field(default_factory=set)
     bookings: dict[str, Loaded] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
     """Of bookings that have one."""

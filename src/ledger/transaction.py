@@ -11,7 +11,6 @@ from ledger.appending import COPY_FROM_EVENTS, Appending
 from ledger.commands import (
     ChangeStatus,
     DecideOnPersonalData,
-    ImportStatus,
     OpenBooking,
     RecordStatus,
 )
@@ -48,7 +47,6 @@ LOAD_ANSWERS = """
     FROM unnest(%b::text[], %b::text[]) AS asked (scope, key)
     JOIN idempotency USING (scope, key)
 """
-LOAD_IMPORTED = "SELECT fingerprint FROM imported_row WHERE fingerprint = ANY(%b)"
 AT_POSITION = """
     SELECT originator_id, originator_version, topic, state
     FROM ledger_events WHERE notification_id = %s
@@ -112,7 +110,7 @@ class Transaction:
         else:
             plan = self._load(connection, streams)
         # Answers given before are not asked for: to store another under the same key fails.
-        self._decider.decide(plan, requests, {}, set(), self._clock())
+        self._decider.decide(plan, requests, {}, self._clock())
         return plan
 
     def append(self, connection: psycopg.Connection, plan: Plan) -> bool:
@@ -141,13 +139,7 @@ class Transaction:
             names = ([key.scope for key in keys], [key.key for key in keys])
             for scope, key, request_hmac, answer in connection.execute(LOAD_ANSWERS, names):
                 known[scope, key] = (request_hmac, answer)
-        taken: set[bytes] = set()
-        fingerprints = [
-            c.fingerprint for r in requests for c in r.commands if isinstance(c, ImportStatus)
-        ]
-        if fingerprints:
-            taken = {row[0] for row in connection.execute(LOAD_IMPORTED, (fingerprints,))}
-        self._decider.decide(plan, requests, known, taken, self._clock())
+        self._decider.decide(plan, requests, known, self._clock())
         return plan
 
     def commit(self, connection: psycopg.Connection, plan: Plan) -> None:

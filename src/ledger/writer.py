@@ -156,12 +156,14 @@ class Writer:
             except psycopg.errors.ProgramLimitExceeded:
                 raise  # an OperationalError too, but about what was sent: trying again is in vain
             except (*CONNECTION_LOST, StoreUnavailable) as error:
-                if _is_refused(error):
+                if is_refused(error):
                     in_doubt = None
                 self._disconnect()
                 if time.monotonic() > deadline:
                     logger.error("given up: %s", error)  # noqa: TRY400  # callers are told
-                    raise _given_up(in_doubt) from error
+                    raise given_up(
+                        has_events=in_doubt is not None and bool(in_doubt.events)
+                    ) from error
                 time.sleep(0.1)
             else:
                 return plan.replies
@@ -182,7 +184,7 @@ class Writer:
         self._transaction.forget()
 
 
-def _is_refused(error: Exception) -> bool:
+def is_refused(error: Exception) -> bool:
     """Whether the server itself says that it did not commit, as when its disk is full.
 
     FATAL and PANIC say only that the connection ends; they may come behind a commit.
@@ -190,8 +192,9 @@ def _is_refused(error: Exception) -> bool:
     return isinstance(error, psycopg.Error) and error.diag.severity_nonlocalized == "ERROR"
 
 
-def _given_up(in_doubt: Plan | None) -> OutcomeUnknown | StoreUnavailable:
-    if in_doubt is not None and in_doubt.events:
+def given_up(*, has_events: bool) -> OutcomeUnknown | StoreUnavailable:
+    """What callers are told; `has_events`: a commit of some was under way."""
+    if has_events:
         return OutcomeUnknown(
             "The connection to the database was lost while the change was being committed. "
             "It may or may not be recorded: read the booking, or send the request again with "

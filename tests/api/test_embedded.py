@@ -121,7 +121,11 @@ def query(conninfo: str, sql: str) -> object:
 
 
 def pid_of(data_dir: Path) -> int:
-    return int((data_dir / "postgres/postmaster.pid").read_text().splitlines()[0])
+    """Of the server that is running or starting, once it has written its file."""
+    file, lines = data_dir / "postgres/postmaster.pid", list[str]()
+    while not lines:
+        lines = file.read_text().splitlines()
+    return int(lines[0])
 
 
 def is_dead(process: psutil.Process) -> bool:

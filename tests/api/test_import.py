@@ -13,16 +13,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 from cutting_proxy import CuttingProxy
 
 from api.cli import main
+from api.imports import reading as import_reading
 from api.imports import rows as import_rows
+from api.imports.chunks import CHUNK_ROWS
+from api.imports.reading import SMALL_BYTES
 from api.imports.rows import RowReader
 from ledger.database import Database
+from ledger.import_writer import ImportWriter
+from ledger.imported_rows import ImportedRows
 from ledger.transcoder import event_mapper
-from ledger.writer import Writer
+from ledger.workflow import DEFAULT
 from projections.audit import audit
 from projections.feed import events_after
 from projections.rows import history_row
@@ -243,24 +249,30 @@ class TestImportedAgain:
     def test_the_fingerprint_of_a_row_never_changes(self) -> None:
         """They are stored for ever: with others, an import that is repeated would write twice."""
         values = ("A", None, "pending", "ü", None, '{"b":1,"a":1e20}', "2026-01-01T10:00:00.5Z")
-        reader = RowReader("x", bytes(32))
-        assert [reader.command(values).fingerprint.hex() for _ in range(2)] == FINGERPRINTS
+        rows, reader = ImportedRows(), RowReader(bytes(32), DEFAULT)
+        for _ in range(2):
+            reader.read(values, rows)
+        assert rows.fingerprints == FINGERPRINTS
 
     def test_occurrences_are_counted_in_flat_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(import_rows, "OCCURRENCES_MAX", 2)
-        reader = RowReader("x", bytes(32))
+        reader = RowReader(bytes(32), DEFAULT)
 
-        def fingerprint(booking_id: str) -> bytes:
+        def fingerprint(booking_id: str) -> int:
+            rows = ImportedRows()
             values = (booking_id, None, "pending", None, None, None, "2026-01-01T10:00:00Z")
-            return reader.command(values).fingerprint
+            reader.read(values, rows)
+            return rows.fingerprints[0]
 
         assert fingerprint("A") != fingerprint("A")
         fingerprint("B")
         assert len({fingerprint("A") for _ in range(3)}) == 3
-        assert len(reader._occurrences) == 2
+        for number in range(10):
+            fingerprint(f"C{number}")
+        assert len(reader._occurrences) + len(reader._older_occurrences) <= 5
 
 
-FINGERPRINTS = ["5b9da0fea2e75318f185889e0ee54b1c", "21a89770e999babe49fe0f56cd1663f3"]
+FINGERPRINTS = [-5359783548740212831, 412330472493360934]
 
 GOOD = '{"bookingId":"A","toStatus":"pending","createdAt":"2026-01-01T10:00:00Z"}'
 WRONG_ROWS = {
@@ -472,6 +484,88 @@ def _wait_for_events(database: Database, count: int) -> None:
     raise AssertionError("no import was seen")
 
 
+@pytest.fixture
+def large(directory: Path) -> Path:
+    """Large enough to be read by another process."""
+    path = _long_file(5_000)
+    assert path.stat().st_size > SMALL_BYTES
+    return path
+
+
+def _readers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    children = psutil.Process(process.pid).children()
+    return [one for one in children if "spawn_main" in " ".join(one.cmdline())]
+
+
+class TestTheReadingProcess:
+    def test_it_gives_what_is_read_in_one_process(
+        self, database: Database, imported: Import, large: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lines = [*large.read_text().splitlines(), "wrong", 'A,,pending,"x,,,2026-01-01T10:00:00Z']
+        there = imported(lines, exit_code=3)
+        rejected = rejects()
+        monkeypatch.setattr(import_reading, "SMALL_BYTES", 10**9)
+        here = imported(lines, exit_code=3)
+        assert rejects() == rejected
+        assert [line for line, _, _ in rejected] == [20_002, 20_003]
+        assert (there["opened"], there["changed"]) == (5_000, 15_000)
+        assert (here["known"], here["rejected"]) == (20_000, 2)
+        assert audit(database).sound
+
+    def test_what_damages_the_file_is_said_and_what_stands_before_it_is_taken(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch, large: Path
+    ) -> None:
+        monkeypatch.setattr(import_reading, "SMALL_BYTES", 0)
+        Path("cut.csv.gz").write_bytes(gzip.compress(large.read_bytes())[:-9])
+        result = run(database, "cut.csv.gz", "--json")
+        assert result.exit_code == 1
+        assert "The compressed file is damaged" in result.stderr
+        # The last blocks that it unpacked may be lost with the damage.
+        assert 15_000 < json.loads(result.stdout)["rows"] == len(history(database)) <= 20_000
+
+    def test_a_wrong_header_is_refused(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(import_reading, "SMALL_BYTES", 0)
+        Path("history.csv").write_text("bookingId;toStatus\n")
+        result = run(database, "history.csv")
+        assert result.exit_code == 1
+        assert "unknown columns" in result.stderr
+
+    def test_its_death_is_said_and_the_next_run_goes_on(
+        self, database: Database, large: Path
+    ) -> None:
+        with _start(database, "-", "--format", "csv", stdin=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            process.stdin.write("".join(large.read_text().splitlines(keepends=True)[:12_001]))
+            process.stdin.flush()
+            _wait_for_events(database, 2_000)
+            (reader,) = _readers(process)
+            reader.kill()
+            stdout, stderr = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "The process that reads the file has ended (exit code -9)" in stderr
+        assert json.loads(stdout)["rows"] == len(history(database))
+        assert json.loads(run(database, str(large), "--json").stdout)["rows"] == 20_000
+        assert len(history(database)) == 20_000
+        assert audit(database).sound
+
+    def test_it_ends_with_an_import_that_is_killed_while_it_waits_for_input(
+        self, database: Database
+    ) -> None:
+        with _start(database, "-", "--format", "csv", stdin=subprocess.PIPE) as process:
+            deadline = time.monotonic() + 30
+            while not (children := _readers(process)):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            time.sleep(1)
+            process.kill()
+            gone, alive = psutil.wait_procs(children, timeout=20)
+            assert process.stdin is not None
+            process.stdin.close()
+        assert (len(gone), alive) == (1, [])
+
+
 class _Proxy(CuttingProxy):
     """Takes it calmly when an end that was told goodbye hangs up before the other."""
 
@@ -540,19 +634,19 @@ class TestBrokenOff:
         path = _long_file(1_000)
         with _Proxy(database) as proxy:
 
-            def cut_writer(*given: Any) -> Writer:
-                writer = Writer(*given, reconnect_seconds=0.2)
+            def cut_writer(*given: Any) -> ImportWriter:
+                writer = ImportWriter(*given, reconnect_seconds=0.2)
                 proxy.cut_next_commit(reaches_server=reaches_server, stay_down=True)
                 return writer
 
             with monkeypatch.context() as patched:
-                patched.setattr("api.cli.import_.Writer", cut_writer)
+                patched.setattr("api.cli.import_.ImportWriter", cut_writer)
                 result = run(proxy.database, str(path), "--json")
         assert result.exit_code == 1
         assert "database" in result.stderr
         assert "Run the same command again" in result.stderr
         assert json.loads(result.stdout)["rows"] == 0
         known = json.loads(run(database, str(path), "--json").stdout)["known"]
-        assert known == (1_000 if reaches_server else 0)
+        assert known == (CHUNK_ROWS if reaches_server else 0)
         assert len(history(database)) == 4_000
         assert audit(database).sound

@@ -12,11 +12,13 @@ from scenes import (
     eventually,
     folded_tables,
     histories,
-    import_status,
+    import_row,
+    importing,
     live_tables,
     open_booking,
     projecting,
     record,
+    rows_of,
     stored_events,
     writing,
 )
@@ -106,7 +108,8 @@ def test_the_application_role_is_enough_to_write_project_and_read(
     ensure(waiter)
     with projecting(waiter), writing(waiter) as writer, waiter.connect() as own:
         writer.execute([open_booking("room-12"), change_status("room-12", "confirmed")], key)
-        writer.execute([import_status("room-13", "completed", b"row 1")])
+        with importing(waiter) as imports:
+            imports.record(rows_of(import_row("room-13", "completed", 1)))
         writer.execute([open_booking(f"many-{n}") for n in range(150)])
         wait_until_fresh(own)
         writer.execute([change_status("room-12", "cancelled")])

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from scenes import ANY_CHANGE, NOON, change, change_status, import_status, open_booking
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from scenes import ANY_CHANGE, NOON, change, change_status, open_booking
 
 from ledger.booking import Booking
 from ledger.commands import Command, decide
@@ -171,7 +171,6 @@ def test_the_status_that_it_already_has_records_nothing(status: str) -> None:
     [
         open_booking(BOOKING_ID, "waitlisted"),
         change_status(BOOKING_ID, "waitlisted"),
-        import_status(BOOKING_ID, "waitlisted", b"row 1"),
     ],
 )
 def test_a_status_outside_the_workflow_is_refused_by_every_command(command: Command) -> None:
@@ -194,60 +193,6 @@ def test_another_version_is_refused_whatever_the_change(status: str) -> None:
     ).refused_with(VersionMismatch, version=1, status="pending", allowed=["confirmed", "cancelled"])
 
 
-# --- importing --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("before", "after"), REFUSED)
-def test_the_past_is_not_held_to_the_transitions(before: str, after: str) -> None:
-    given(*history(before)).when(import_status(BOOKING_ID, after, b"row 1", before)).then(
-        event(2, before, after, timestamp=LATER, actor="import", source="hotel.csv")
-    )
-
-
-def test_a_claim_that_disagrees_is_kept_beside_the_true_status() -> None:
-    given(*history("pending")).when(
-        import_status(BOOKING_ID, "completed", b"row 1", "confirmed", occurred_at=NOON)
-    ).then(
-        event(
-            2,
-            "pending",
-            "completed",
-            timestamp=LATER,
-            occurred_at=NOON,
-            actor="import",
-            source="hotel.csv",
-            claimed_from_status="confirmed",
-        )
-    )
-
-
-@pytest.mark.parametrize("claimed", ["pending", None])
-def test_a_claim_that_agrees_or_is_missing_is_not_kept(claimed: str | None) -> None:
-    given(*history("pending")).when(import_status(BOOKING_ID, "completed", b"1", claimed)).then(
-        event(2, "pending", "completed", timestamp=LATER, actor="import", source="hotel.csv")
-    )
-
-
-@pytest.mark.parametrize("claimed", ["pending", None])
-def test_what_the_first_row_claims_is_kept_where_it_claims_anything(claimed: str | None) -> None:
-    """The ledger's own chain begins with nothing, whatever came before it elsewhere."""
-    given().when(import_status(BOOKING_ID, "confirmed", b"row 1", claimed)).then(
-        event(
-            1,
-            None,
-            "confirmed",
-            timestamp=LATER,
-            actor="import",
-            source="hotel.csv",
-            claimed_from_status=claimed,
-        )
-    )
-
-
-def test_an_imported_row_that_changes_nothing_records_nothing() -> None:
-    given(*history("pending")).when(import_status(BOOKING_ID, "pending", b"1", "confirmed")).then()
-
-
 # --- replaying --------------------------------------------------------------------------------
 
 
@@ -268,11 +213,11 @@ def test_replay_gives_status_version_and_times() -> None:
 
 def test_replay_never_asks_the_rules_of_today() -> None:
     """Statuses and transitions that are long forbidden stay readable, and go on from there."""
-    stricter = Workflow("stricter", ("pending", "archived"), "pending", {"waitlisted": ()})
+    stricter = Workflow("stricter", ("pending", "archived"), "pending", {"pending": ("archived",)})
     forbidden = history("completed", "pending", "waitlisted", "pending")
 
-    given(*forbidden, workflow=stricter).when(import_status(BOOKING_ID, "archived", b"1")).then(
-        event(5, "pending", "archived", timestamp=LATER, actor="import", source="hotel.csv")
+    given(*forbidden, workflow=stricter).when(change_status(BOOKING_ID, "archived")).then(
+        event(5, "pending", "archived", timestamp=LATER)
     )
 
 
@@ -302,14 +247,6 @@ class AnyLife(RuleBasedStateMachine):
             assert recorded == (status in allowed)
             self._expect(status, recorded)
 
-    @precondition(lambda self: len(self.model) < 20)
-    @rule(status=statuses, claimed=st.none() | statuses)
-    def import_(self, status: str, claimed: str | None) -> None:
-        recorded = self.booking.import_status(change(status), NOON, claimed)
-
-        assert recorded == (status != self.model[-1])
-        self._expect(status, recorded)
-
     def _expect(self, status: str, recorded: bool) -> None:
         if recorded:
             self.model.append(status)
@@ -322,11 +259,6 @@ class AnyLife(RuleBasedStateMachine):
         assert [one.originator_version for one in self.events] == [
             number + 1 for number in range(len(self.model))
         ]
-
-    @invariant()
-    def a_claim_is_kept_only_where_it_disagrees(self) -> None:
-        claims = [one for one in self.events if one.claimed_from_status is not None]
-        assert all(one.claimed_from_status != one.from_status for one in claims)
 
     @invariant()
     def the_fold_of_its_events_is_the_booking(self) -> None:

@@ -18,7 +18,6 @@ from scenes import (
     change_status,
     eventually,
     histories,
-    import_status,
     open_booking,
     record,
     stored_events,
@@ -494,57 +493,6 @@ def test_g3_a_key_belongs_to_its_scope(writer: Writer, connection: psycopg.Conne
     writer.execute([open_booking("room-13")], a_key(request=b"other", scope="phone"))
 
     assert histories(connection) == {"room-12": ["pending"], "room-13": ["pending"]}
-
-
-# --- imports ----------------------------------------------------------------------------------
-
-
-def test_a_row_that_was_imported_is_known_and_recorded_once(
-    writer: Writer, connection: psycopg.Connection
-) -> None:
-    rows = [
-        import_status("room-12", "pending", b"row 1"),
-        import_status("room-12", "completed", b"row 2", "confirmed"),
-        import_status("room-12", "completed", b"row 3"),
-        import_status("room-12", "pending", b"row 4"),
-    ]
-
-    first = writer.execute(rows)
-    again = writer.execute([*rows, import_status("room-12", "cancelled", b"row 5")])
-
-    assert [(a.kind, a.disputed) for a in first] == [  # type: ignore[union-attr]
-        ("opened", False),
-        ("changed", True),
-        ("unchanged", False),
-        ("changed", False),
-    ]
-    assert [a.kind for a in again] == ["known"] * 4 + ["changed"]  # type: ignore[union-attr]
-    assert histories(connection) == {"room-12": ["pending", "completed", "pending", "cancelled"]}
-
-
-def test_the_same_row_twice_in_one_batch_is_recorded_once(
-    database: Database, connection: psycopg.Connection
-) -> None:
-    rows = [import_status("room-12", "pending", b"1"), import_status("room-12", "completed", b"2")]
-
-    first, second = in_one_batch(database, (rows, None), (rows, None))
-
-    assert [answer.kind for answer in first] == ["opened", "changed"]
-    assert [answer.kind for answer in second] == ["known", "known"]
-    assert histories(connection)["room-12"] == ["pending", "completed"]
-
-
-def test_a_row_that_was_refused_can_be_imported_later(database: Database) -> None:
-    """With a workflow that has its status by then."""
-    row = import_status("room-12", "waitlisted", b"row 1")
-    with writing(database) as writer:
-        refused = writer.execute([row, row])
-    wider = type(DEFAULT)("wider", (*DEFAULT.statuses, "waitlisted"), "pending", None)
-    with writing(database, wider) as writer:
-        (opened,) = writer.execute([row])
-
-    assert [type(answer) for answer in refused] == [UnknownStatus, UnknownStatus]
-    assert opened.kind == "opened"  # type: ignore[union-attr]
 
 
 # --- several writers --------------------------------------------------------------------------

@@ -12,11 +12,13 @@ from scenes import (
     change_status,
     eventually,
     folded_tables,
-    import_status,
+    import_row,
+    importing,
     live_tables,
     open_booking,
     projecting,
     record,
+    rows_of,
     writing,
 )
 
@@ -61,10 +63,15 @@ def filled(database: Database) -> Database:
         open_booking("Zimmer 12 ✓", changed_by="Zoë", metadata={"z": 1, "a": ["ä"]}, reason="x\ny"),
         change_status("Zimmer 12 ✓", "confirmed", occurred_at=NOON - timedelta(days=400)),
         change_status("Zimmer 12 ✓", "in_progress"),
-        import_status("room-13", "completed", b"row 1", "pending", occurred_at=NOON),
-        import_status("room-13", "pending", b"row 2", "cancelled"),
         *(open_booking(f"many-{n}") for n in range(300)),
     )
+    with importing(database) as writer:
+        writer.record(
+            rows_of(
+                import_row("room-13", "completed", 1, "pending", reason="x"),
+                import_row("room-13", "pending", 2, "cancelled"),
+            )
+        )
     catch_up(database)
     return database
 

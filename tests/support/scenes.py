@@ -8,17 +8,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import psycopg
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ledger.booking import Change
-from ledger.commands import ChangeStatus, ImportStatus, OpenBooking, Outcome
+from ledger.commands import ChangeStatus, OpenBooking, Outcome
 from ledger.database import Database
+from ledger.import_writer import ImportWriter
+from ledger.imported_rows import ImportedRows
 from ledger.workflow import DEFAULT, Workflow
 from ledger.writer import Writer
 from projections.rows import history_id
@@ -44,11 +47,34 @@ def change_status(
     return ChangeStatus(booking_id, change(status, **said), versions)
 
 
-def import_status(
-    booking_id: str, status: str, fingerprint: bytes, claimed_from: str | None = None, **said: Any
-) -> ImportStatus:
-    facts = {"actor": "import", "source": "hotel.csv", **said}
-    return ImportStatus(booking_id, change(status, **facts), claimed_from, fingerprint)
+ImportedRow = tuple[str, str, str | None, str, bytes | None, int]
+
+
+def import_row(
+    booking_id: str,
+    to_status: str,
+    fingerprint: int,
+    claimed_from: str | None = None,
+    occurred_at: str = "2026-05-04T12:00:00.123456Z",
+    **said: Any,
+) -> ImportedRow:
+    personal = orjson.dumps(said) if said else None
+    return (booking_id, to_status, claimed_from, occurred_at, personal, fingerprint)
+
+
+def rows_of(*rows: ImportedRow) -> ImportedRows:
+    made = ImportedRows()
+    for row in rows:
+        made.append(*row)
+    return made
+
+
+@contextmanager
+def importing(
+    database: Database, workflow: Workflow = DEFAULT, **options: Any
+) -> Iterator[ImportWriter]:
+    with closing(ImportWriter(database, workflow, "hotel.csv", **options)) as writer:
+        yield writer
 
 
 @contextmanager

@@ -12,18 +12,18 @@ from tqdm import tqdm
 
 from api.cli.options import json_option, ledger_options
 from api.cli.output import print_facts, print_json, progress_bar
-from api.imports.formats import Format, format_of, read
+from api.imports.formats import Format, format_of
+from api.imports.garbage import rarely_collected
+from api.imports.reading import Reading, reading
 from api.imports.rejects import RejectsFile
-from api.imports.rows import RowReader, fingerprint_key
 from api.imports.run import ImportRun, Summary
 from api.imports.stop import StopRequest
 from api.settings import read_settings
 from api.storage import open_database
 from ledger.database import Database
 from ledger.errors import LedgerError
+from ledger.import_writer import ImportWriter, fingerprint_key
 from ledger.limits import check_source
-from ledger.workflow import Workflow
-from ledger.writer import Writer
 from projections.catch_up import catch_up
 
 EXIT_REJECTED = 3
@@ -91,20 +91,21 @@ def import_(
     source = check_source(source or name, "--source")
     with ExitStack() as stack:
         binary = stack.enter_context(_opened(file))
-        rows = read(binary, format_, gzipped=name.lower().endswith(".gz"))
-        records = stack.enter_context(closing(rows))
+        how = Reading(format_, name.lower().endswith(".gz"), workflow, assume_utc)
+        chunks_with = stack.enter_context(reading(binary, how))
         database = stack.enter_context(open_database(settings))
         rejects_file = stack.enter_context(RejectsFile(rejects))
         stop = stack.enter_context(StopRequest())
-        reader = RowReader(source, fingerprint_key(database), assume_utc=assume_utc)
-        with _writer(database, workflow) as writer:
-            run = ImportRun(writer, reader, rejects_file)
-            try:
-                with _progress(binary, name, sized=file != STDIN) as progress:
-                    run.run(records, stop, progress)
-            except LedgerError as error:
-                _report(run.summary, rejects, as_json=as_json)
-                raise ImportFailed(f"{error} {GOES_ON}") from error
+        writer = stack.enter_context(closing(ImportWriter(database, workflow, source)))
+        chunks = stack.enter_context(closing(chunks_with(fingerprint_key(database))))
+        run = ImportRun(writer, rejects_file)
+        try:
+            with rarely_collected(), _progress(binary, name, sized=file != STDIN) as progress:
+                run.run(chunks, stop, progress)
+        except LedgerError as error:
+            _report(run.summary, rejects, as_json=as_json)
+            raise ImportFailed(f"{error} {GOES_ON}") from error
+        writer.close()
         if run.summary.complete:
             _update_read_model(database)
     _report(run.summary, rejects, as_json=as_json)
@@ -125,20 +126,6 @@ def _opened(file: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _writer(database: Database, workflow: Workflow) -> Iterator[Writer]:
-    # The writer's thread must get the interpreter soon after an answer from the database has
-    # come; the thread that reads rows would keep it for 5 ms.
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(0.0005)
-    writer = Writer(database, workflow)
-    try:
-        yield writer
-    finally:
-        writer.close()
-        sys.setswitchinterval(before)
-
-
-@contextmanager
 def _progress(binary: BinaryIO, name: str, *, sized: bool) -> Iterator[Callable[[Summary], None]]:
     """A bar by bytes where there is a size, so that it knows the time left; else by rows."""
     with tqdm(
@@ -153,7 +140,8 @@ def _progress(binary: BinaryIO, name: str, *, sized: bool) -> Iterator[Callable[
             bar.set_postfix_str(
                 f"{summary.rows:,} rows, {summary.rows_per_second:,.0f} rows/s", refresh=False
             )
-            bar.update((binary.tell() if sized else summary.rows) - bar.n)
+            done = summary.rows if summary.bytes_read is None else summary.bytes_read
+            bar.update(done - bar.n)
 
         yield show
 

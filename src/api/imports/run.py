@@ -1,27 +1,21 @@
-"""One run of an import: rows in, commands to the writer, answers counted."""
+"""One run of an import: chunks in, to the writer, and what became of them counted."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from api.imports.formats import Record, Reject
+from api.imports.chunks import Chunk
 from api.imports.rejects import RejectsFile
-from api.imports.rows import RowReader
 from api.imports.stop import StopRequest
-from ledger.commands import Answer, ImportStatus, Outcome
-from ledger.errors import InvalidField
-from ledger.writer import Writer
-
-CHUNK_ROWS = 1_000
+from ledger.import_writer import ImportWriter
 
 
 @dataclass
 class Summary:
-    """What a run did so far. Rows are counted when their answer is on disk.
+    """What a run did so far. Rows are counted when they are on disk.
 
-    `position` is the newest of the ledger that the run has seen.
+    `position` is the newest of the ledger that the run has seen. `bytes_read` is how far the
+    file was read for that; None where it has no such place.
     """
 
     rows: int = 0
@@ -33,105 +27,50 @@ class Summary:
     rejected: int = 0
     seconds: float = 0.0
     position: int = 0
+    bytes_read: int | None = None
     complete: bool = False
 
     @property
     def rows_per_second(self) -> float:
         return self.rows / self.seconds if self.seconds else 0.0
 
-    def count(self, outcome: Outcome) -> None:
-        setattr(self, outcome.kind, getattr(self, outcome.kind) + 1)
-        self.disputed += outcome.disputed
-        self.position = max(self.position, outcome.position)
-
-
-@dataclass
-class Chunk:
-    """Rows that are submitted together; `records` belong to `commands` one by one."""
-
-    records: list[Record] = field(default_factory=list)
-    commands: list[ImportStatus] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
-    answers: Future[Sequence[Answer]] = field(default_factory=Future)
-
 
 class ImportRun:
-    """Gives rows to a writer, a chunk at a time, and keeps the summary.
+    """Gives chunks to the writer, one at a time, and keeps the summary."""
 
-    One chunk is with the writer while the next is read, and no more: if the writer gave one
-    up, a later one could still be recorded, and its rows would come before those.
-    """
-
-    def __init__(self, writer: Writer, rows: RowReader, rejects: RejectsFile) -> None:
+    def __init__(self, writer: ImportWriter, rejects: RejectsFile) -> None:
         self.summary = Summary()
         self._writer = writer
-        self._rows = rows
         self._rejects = rejects
 
     def run(
-        self,
-        records: Iterator[Record | Reject],
-        stop: StopRequest,
-        progress: Callable[[Summary], None],
+        self, chunks: Iterator[Chunk], stop: StopRequest, progress: Callable[[Summary], None]
     ) -> None:
-        """Import until the end of the rows or a request to stop; what was submitted is finished.
+        """Import until the end of the chunks or a request to stop; a chunk is finished first.
 
         Raises UnreadableFile, or StoreUnavailable or OutcomeUnknown where the writer gave up.
         """
         started = time.monotonic()
-        submitted: Chunk | None = None
         try:
-            while (chunk := stop.interruptible(lambda: self._read(records))) is not None:
-                before, submitted = submitted, None
-                self._settle(before)
-                self._submit(chunk)
-                submitted = chunk
+            while (chunk := stop.interruptible(lambda: next(chunks, None))) is not None:
+                self._take(chunk)
                 self.summary.seconds = time.monotonic() - started
                 progress(self.summary)
         finally:
-            self._settle(submitted)
             self.summary.seconds = time.monotonic() - started
-            progress(self.summary)
         self.summary.complete = not stop.requested
 
-    def _read(self, records: Iterator[Record | Reject]) -> Chunk | None:
-        """The next chunk, or None at the end."""
-        chunk = Chunk()
-        for record in islice(records, CHUNK_ROWS):
-            if isinstance(record, Reject):
-                chunk.rejects.append(record)
-                continue
-            try:
-                command = self._rows.command(record.values)
-            except InvalidField as error:
-                chunk.rejects.append(Reject(record.line, str(error), record.row))
-            else:
-                chunk.records.append(record)
-                chunk.commands.append(command)
-        return chunk if chunk.commands or chunk.rejects else None
-
-    def _submit(self, chunk: Chunk) -> None:
-        def done(result: list[Answer] | Exception) -> None:
-            if isinstance(result, Exception):
-                chunk.answers.set_exception(result)
-            else:
-                chunk.answers.set_result(result)
-
-        if chunk.commands:
-            self._writer.submit(chunk.commands, done)
-        else:
-            done([])
-
-    def _settle(self, chunk: Chunk | None) -> None:
-        """Wait for the answers and count them."""
-        if chunk is None:
-            return
-        answers = chunk.answers.result()
-        self.summary.rows += len(chunk.records) + len(chunk.rejects)
-        for record, answer in zip(chunk.records, answers, strict=True):
-            if isinstance(answer, Outcome):
-                self.summary.count(answer)
-            else:
-                chunk.rejects.append(Reject(record.line, str(answer), record.row))
-        self.summary.rejected += len(chunk.rejects)
-        self._rejects.write(sorted(chunk.rejects))
+    def _take(self, chunk: Chunk) -> None:
+        summary = self.summary
+        if len(chunk.rows):
+            taken = self._writer.record(chunk.rows)
+            summary.opened += taken.opened
+            summary.changed += taken.changed
+            summary.unchanged += taken.unchanged
+            summary.known += taken.known
+            summary.disputed += taken.disputed
+            summary.position = max(summary.position, taken.position)
+        summary.rows += len(chunk)
+        summary.rejected += len(chunk.rejects)
+        summary.bytes_read = chunk.bytes_read
+        self._rejects.write(chunk.rejects)

@@ -1,0 +1,139 @@
+"""Read a file in a process of its own, so that two processors work on an import."""
+
+import fcntl
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import UnsupportedOperation
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import DupFd
+from os import _exit, fdopen, fstat
+from stat import S_ISREG
+from typing import Any, BinaryIO
+
+from api.imports.chunks import Chunk, read_chunks
+from api.imports.formats import Format, UnreadableFile
+from api.imports.garbage import rarely_collected
+from api.imports.rows import RowReader
+from ledger.errors import LedgerError
+from ledger.workflow import Workflow
+
+SMALL_BYTES = 512 * 1024
+"""Read sooner than another process has started."""
+PIPE_BYTES = 1024 * 1024
+"""The most that Linux gives to anybody: some chunks ahead."""
+
+Chunks = Callable[[bytes], Generator[Chunk, None, None]]
+"""Give it the key of fingerprints. What it gives raises UnreadableFile or ReaderLost."""
+
+
+class ReaderLost(LedgerError):
+    """The process that reads the file has ended"""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a file is read."""
+
+    format: Format
+    gzipped: bool
+    workflow: Workflow
+    assume_utc: bool = False
+
+    def chunks(self, binary: BinaryIO, key: bytes) -> Generator[Chunk, None, None]:
+        reader = RowReader(key, self.workflow, assume_utc=self.assume_utc)
+        return read_chunks(binary, self.format, reader, gzipped=self.gzipped)
+
+
+@contextmanager
+def reading(binary: BinaryIO, how: Reading) -> Iterator[Chunks]:
+    """Ready to read a file; in another process, which starts at once, where that is worth it."""
+    if not _is_worth_a_process(binary):
+        yield lambda key: how.chunks(binary, key)
+        return
+    spawn = get_context("spawn")
+    key_in, key_out = spawn.Pipe(duplex=False)
+    chunks_in, chunks_out = spawn.Pipe(duplex=False)
+    if sys.platform == "linux":
+        fcntl.fcntl(chunks_out.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    process = spawn.Process(
+        target=_read, args=(_Passed(binary.fileno()), how, key_in, chunks_out), daemon=True
+    )
+    process.start()
+    key_in.close()
+    chunks_out.close()
+    try:
+        yield lambda key: _received(key, key_out, chunks_in, process)
+    finally:
+        process.kill()  # it has nothing to lose, and may wait for input that never comes
+        process.join()
+        process.close()
+        key_out.close()
+        chunks_in.close()
+
+
+def _is_worth_a_process(binary: BinaryIO) -> bool:
+    try:
+        status = fstat(binary.fileno())
+    except UnsupportedOperation:
+        return False
+    return not S_ISREG(status.st_mode) or status.st_size >= SMALL_BYTES
+
+
+def _received(
+    key: bytes, key_out: Connection, chunks_in: Connection, process: BaseProcess
+) -> Generator[Chunk, None, None]:
+    try:
+        key_out.send_bytes(key)
+        while (found := chunks_in.recv()) is not None:
+            if isinstance(found, UnreadableFile):
+                raise found
+            yield found
+    except (EOFError, BrokenPipeError) as error:
+        process.join()
+        raise ReaderLost(
+            f"The process that reads the file has ended (exit code {process.exitcode})."
+        ) from error
+
+
+class _Passed:
+    """An open file on its way to a process that is being started."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __reduce__(self) -> tuple[Callable[[Any], int], tuple[Any]]:
+        return _arrived, (DupFd(self._descriptor),)
+
+
+def _arrived(duplicate: Any) -> int:
+    return int(duplicate.detach())
+
+
+def _read(descriptor: int, how: Reading, key_in: Connection, chunks_out: Connection) -> None:
+    """What the other process does."""
+    # A terminal's Ctrl-C goes to both; what is to be done then, the importing process decides.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with fdopen(descriptor, "rb") as binary, rarely_collected():
+        last: UnreadableFile | None = None
+        try:
+            for chunk in how.chunks(binary, key_in.recv_bytes()):
+                chunks_out.send(chunk)
+        except UnreadableFile as error:
+            last = error
+        chunks_out.send(last)
+
+
+def _end_with_parent() -> None:
+    """Also where it was killed while we wait for input, or for it to take a chunk."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    _exit(1)

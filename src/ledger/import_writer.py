@@ -1,0 +1,97 @@
+"""The writer of imports: rows in bulk, one transaction a call, through lost connections."""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import psycopg
+
+from ledger.database import Database
+from ledger.errors import StoreUnavailable
+from ledger.import_transaction import ImportTransaction, Stored, Taken
+from ledger.imported_rows import ImportedRows
+from ledger.workflow import Workflow
+from ledger.writer import (
+    CONNECTION_LOST,
+    LOOK_UP_BY_INDEX,
+    RECONNECT_SECONDS,
+    given_up,
+    is_refused,
+    utc_now,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class ImportWriter:
+    """Records the rows of one source. For one thread; writers may serve the same ledger beside it.
+
+    `reconnect_seconds` is how long a lost database is waited for.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        workflow: Workflow,
+        source: str,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        reconnect_seconds: float = RECONNECT_SECONDS,
+    ) -> None:
+        self._database = database
+        self._transaction = ImportTransaction(database, workflow, f"import:{source}", clock)
+        self._reconnect_seconds = reconnect_seconds
+        self._connection: psycopg.Connection | None = None
+
+    def record(self, rows: ImportedRows) -> Taken:
+        """Record rows; they are on disk when this returns, each once however often it comes.
+
+        Raises UnknownStatus or StoreUnavailable (nothing was recorded), or OutcomeUnknown.
+        """
+        deadline = time.monotonic() + self._reconnect_seconds
+        in_doubt: Stored | None = None
+        while True:
+            try:
+                connection = self._connected()
+                if in_doubt is not None and self._transaction.is_committed(connection, in_doubt):
+                    return in_doubt.taken
+                in_doubt = None
+                in_doubt = self._transaction.store(connection, rows)
+                connection.execute("COMMIT", prepare=False)
+            except psycopg.errors.ProgramLimitExceeded:
+                self.close()
+                raise  # an OperationalError too, but about what was sent: trying again is in vain
+            except (*CONNECTION_LOST, StoreUnavailable) as error:
+                if is_refused(error):
+                    in_doubt = None
+                self.close()
+                if time.monotonic() > deadline:
+                    logger.error("given up: %s", error)  # noqa: TRY400  # the caller is told
+                    raise given_up(has_events=in_doubt is not None) from error
+                time.sleep(0.1)
+            except psycopg.Error:
+                self.close()  # or the append lock would be held until the next call
+                raise
+            else:
+                self._transaction.keep(in_doubt)
+                return in_doubt.taken
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._transaction.forget()
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None:
+            self._connection = self._database.connect()
+            # The server must not wait on us for ever while we hold the append lock.
+            self._connection.execute("SET idle_in_transaction_session_timeout = '10s'")
+            self._connection.execute(LOOK_UP_BY_INDEX)
+        return self._connection
+
+
+def fingerprint_key(database: Database) -> bytes:
+    """What the rows of a ledger's imports are known by."""
+    return database.require_master_key().derive(b"imported row")

@@ -1,0 +1,70 @@
+"""The lines of a file, however it is cut into blocks."""
+
+import io
+
+import pytest
+
+from api.imports import lines as import_lines
+from api.imports.lines import Lines
+
+
+def lines_of(content: str) -> Lines:
+    binary = io.BytesIO(content.encode("utf-8", "surrogateescape"))
+    return Lines(io.TextIOWrapper(binary, "utf-8", errors="surrogateescape", newline=""))
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 5, 64])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "\n",
+        "a",
+        "a\nb",
+        "a\r\nb\r\n",
+        "a\rb\r",
+        "\r\n\r\n",
+        "a\n\rb\r\r\n\nc",
+        "ä\u2028b\x0bc\nd",
+    ],
+)
+def test_lines_end_where_a_text_file_says_so(
+    monkeypatch: pytest.MonkeyPatch, block: int, content: str
+) -> None:
+    monkeypatch.setattr(import_lines, "BLOCK_LENGTH", block)
+    lines = lines_of(content)
+    expected = io.StringIO(content, newline="").readlines()
+
+    assert list(lines) == expected
+    assert lines.number == len(expected)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+    assert list(lines_of("\ufeffa\n\ufeffb")) == ["a\n", "\ufeffb"]
+
+
+@pytest.mark.parametrize("block", [1, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_the_rest_of_a_line_that_is_too_long_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, block: int, end: str
+) -> None:
+    monkeypatch.setattr(import_lines, "BLOCK_LENGTH", block)
+    monkeypatch.setattr(import_lines, "LINE_LENGTH_MAX", 8)
+    lines = list(lines_of(f"a{end}{'x' * 100}{end}b{end}c"))
+
+    assert [lines[0], *lines[2:]] == [f"a{end}", f"b{end}", "c"]
+    assert lines[1] == "xxxxxxxx"
+
+
+def test_a_row_that_is_given_back_is_read_once_more() -> None:
+    lines = lines_of("1\n2\n3\n4\n")
+    taken = iter(lines)
+    assert [next(taken) for _ in range(3)] == ["1\n", "2\n", "3\n"]
+
+    assert lines.first == 1
+    assert lines.row() == "1\n2\n3"
+    assert lines.first_line_again() == "1"
+    lines.begin_row()
+
+    assert list(lines) == ["2\n", "3\n", "4\n"]
+    assert lines.number == 4

@@ -1,0 +1,352 @@
+"""The writer of imports: each row once, true, in order, beside other writers, through failures."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import psycopg
+import pytest
+from cutting_proxy import CuttingProxy
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scenes import (
+    ANY_CHANGE,
+    NOON,
+    ImportedRow,
+    change_status,
+    histories,
+    import_row,
+    importing,
+    open_booking,
+    record,
+    rows_of,
+    stored_events,
+    writing,
+)
+from tests.support.master_key import MASTER_KEY
+
+from ledger import import_transaction
+from ledger.booking import Booking
+from ledger.commands import DecideOnPersonalData
+from ledger.database import Database
+from ledger.errors import OutcomeUnknown, StoreUnavailable, UnknownStatus
+from ledger.import_transaction import ImportTransaction, Taken
+from ledger.personal_data import Decision
+from ledger.sealing import BookingKey
+from ledger.transcoder import EventMapper
+from ledger.workflow import DEFAULT, Workflow
+from projections.audit import audit
+from projections.catch_up import catch_up
+from projections.feed import events_after
+
+ROWS = (
+    import_row("room-12", "pending", 1),
+    import_row("room-12", "completed", 2, "confirmed"),
+    import_row("room-12", "completed", 3),
+    import_row("room-12", "pending", 4, "completed"),
+)
+
+
+def fields(taken: Taken) -> tuple[int, ...]:
+    return (taken.opened, taken.changed, taken.unchanged, taken.known, taken.disputed)
+
+
+def said(database: Database) -> list[Any]:
+    with database.connect() as connection:
+        events = events_after(connection, EventMapper(MASTER_KEY), 0, 1_000)
+    return [getattr(one.event, "changed_by", None) for one in events]
+
+
+# --- what is taken ----------------------------------------------------------------------------
+
+
+def test_a_row_that_was_imported_is_known_and_recorded_once(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    """By the same writer and by the next; also rows that recorded nothing."""
+    with importing(database) as writer:
+        first = writer.record(rows_of(*ROWS))
+        again = writer.record(rows_of(*ROWS))
+    with importing(database) as other:
+        more = other.record(rows_of(*ROWS, import_row("room-12", "cancelled", 5)))
+
+    assert fields(first) == (1, 2, 1, 0, 1)
+    assert fields(again) == (0, 0, 0, 4, 0)
+    assert fields(more) == (0, 1, 0, 4, 0)
+    assert (first.position, again.position, more.position) == (3, 3, 4)
+    assert histories(connection) == {"room-12": ["pending", "completed", "pending", "cancelled"]}
+
+
+def test_the_same_row_twice_in_one_call_is_recorded_once(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    with importing(database) as writer:
+        taken = writer.record(rows_of(*ROWS, *ROWS))
+
+    assert fields(taken) == (1, 2, 1, 4, 1)
+    assert histories(connection)["room-12"] == ["pending", "completed", "pending"]
+
+
+def test_fingerprints_are_those_of_a_booking(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    """Two bookings may have the same: it is short because it need not tell them apart."""
+    rows = (import_row("room-12", "pending", 1), import_row("room-13", "pending", 1))
+    with importing(database) as writer:
+        taken = writer.record(rows_of(*rows))
+
+    assert fields(taken) == (2, 0, 0, 0, 0)
+    assert set(histories(connection)) == {"room-12", "room-13"}
+
+
+def test_the_past_is_not_held_to_the_transitions(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    steps = ("completed", "pending", "cancelled", "confirmed")
+    with importing(database) as writer:
+        writer.record(rows_of(*(import_row("A", step, n) for n, step in enumerate(steps))))
+
+    assert histories(connection) == {"A": list(steps)}
+
+
+def test_a_status_outside_the_workflow_is_refused_and_nothing_is_recorded(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    rows = rows_of(*ROWS, import_row("room-12", "waitlisted", 5))
+    with importing(database) as writer, pytest.raises(UnknownStatus):
+        writer.record(rows)
+    assert stored_events(connection) == []
+    wider = Workflow("wider", (*DEFAULT.statuses, "waitlisted"), "pending", None)
+    with importing(database, wider) as writer:
+        assert fields(writer.record(rows)) == (1, 3, 1, 0, 1)
+
+
+# --- the very events --------------------------------------------------------------------------
+
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8)
+STATUSES = st.sampled_from(ANY_CHANGE.statuses)
+PERSONAL = st.tuples(
+    st.none() | TEXT, st.none() | TEXT, st.none() | st.dictionaries(TEXT, TEXT)
+).map(
+    lambda said: {
+        name: value
+        for name, value in zip(("changed_by", "reason", "metadata"), said, strict=True)
+        if value is not None
+    }
+)
+ROW = st.tuples(
+    st.sampled_from(["room-12", "zimmer ✓"]),
+    STATUSES,
+    st.none() | STATUSES | TEXT,
+    st.datetimes(datetime(1900, 1, 1), datetime(2999, 12, 31)),  # noqa: DTZ001
+    PERSONAL,
+)
+
+ALL_EVENTS = """
+    SELECT originator_id, originator_version, topic, state, notification_id
+    FROM ledger_events ORDER BY notification_id
+"""
+
+
+def expected_events(rows: list[Any], source: str) -> list[tuple[Any, ...]]:
+    """By the aggregate's own events and their mapper, and the simplest model of a history."""
+    mapper, chains, found = EventMapper(MASTER_KEY), {}, []
+    for booking_id, to_status, claimed, occurred_at, personal in rows:
+        chain = chains.setdefault(booking_id, [None])
+        if to_status == chain[-1]:
+            continue
+        version, before = len(chain), chain[-1]
+        facts = {
+            "originator_id": booking_id,
+            "originator_version": version,
+            "timestamp": NOON,
+            "from_status": before,
+            "to_status": to_status,
+            **dict.fromkeys(("changed_by", "reason", "metadata")),
+            **personal,
+            "occurred_at": occurred_at.replace(tzinfo=UTC),
+            "actor": "import",
+            "source": source,
+            "claimed_from_status": None if claimed == before else claimed,
+        }
+        event = (
+            Booking.Created(**facts, originator_topic="Booking")
+            if version == 1
+            else Booking.StatusChanged(**facts)
+        )
+        stored = mapper.to_stored_event(event, BookingKey(bytes(range(32))))
+        found.append((booking_id, version, stored.topic, stored.state, len(found) + 1))
+        chain.append(to_status)
+    return found
+
+
+@given(rows=st.lists(ROW, max_size=20), source=TEXT)
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_imported_events_are_stored_as_the_aggregate_and_its_mapper_store_them(
+    database: Database, connection: psycopg.Connection, rows: list[Any], source: str
+) -> None:
+    """Byte for byte. Every example is rolled back: it must not be in the next one's ledger."""
+
+    def fixed(size: int) -> bytes:
+        return (bytes(range(12)) * size)[:size] if size % 12 == 0 else bytes(range(size))
+
+    made = rows_of(
+        *(
+            import_row(
+                booking_id,
+                to_status,
+                number,
+                claimed,
+                orjson.dumps(at.replace(tzinfo=UTC), option=orjson.OPT_UTC_Z)[1:-1].decode(),
+                **personal,
+            )
+            for number, (booking_id, to_status, claimed, at, personal) in enumerate(rows)
+        )
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ledger.sealing.urandom", fixed)
+        patched.setattr("ledger.import_transaction.urandom", fixed)
+        transaction = ImportTransaction(database, ANY_CHANGE, source, lambda: NOON)
+        transaction.store(connection, made)
+        found = connection.execute(ALL_EVENTS).fetchall()
+        connection.execute("ROLLBACK")
+        assert found == expected_events(rows, source)
+
+
+# --- beside other writers ---------------------------------------------------------------------
+
+
+def test_what_another_writer_recorded_is_seen(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    with importing(database) as one, writing(database) as other:
+        one.record(rows_of(import_row("room-12", "pending", 1)))
+        other.execute([change_status("room-12", "confirmed")])
+        taken = one.record(rows_of(import_row("room-12", "cancelled", 2, "pending")))
+        other.execute([open_booking("room-13")])
+        known = one.record(rows_of(import_row("room-13", "pending", 3)))
+
+    assert fields(taken) == (0, 1, 0, 0, 1)
+    assert fields(known) == (0, 0, 1, 0, 0)
+    assert histories(connection)["room-12"] == ["pending", "confirmed", "cancelled"]
+
+
+def test_two_imports_that_take_turns_leave_one_chain(database: Database) -> None:
+    statuses = DEFAULT.statuses
+    with importing(database) as one, importing(database) as other:
+        for turn in range(20):
+            for number, writer in enumerate((one, other)):
+                row = import_row("A", statuses[(turn + 2 * number) % 5], turn, changed_by="anna")
+                writer.record(rows_of(row, import_row(f"B{turn}", "pending", 1)))
+    catch_up(database)
+
+    assert audit(database).sound
+
+
+def test_what_is_said_after_an_erasure_is_sealed_under_another_key(database: Database) -> None:
+    """Though the writer knew the old one: an erasure by somebody else appends."""
+    erase = DecideOnPersonalData(
+        "A",
+        Decision(verdict="erase", reason="asked", decided_by="anna", actor="user", source="desk"),
+    )
+    with importing(database) as writer:
+        writer.record(rows_of(import_row("A", "pending", 1, changed_by="before")))
+        record(database, erase)
+        writer.record(rows_of(import_row("A", "confirmed", 2, changed_by="after")))
+        writer.record(rows_of(import_row("A", "completed", 3, changed_by="later")))
+
+    assert said(database) == [None, None, "after", "later"]
+    catch_up(database)
+    assert audit(database).sound
+
+
+def test_bookings_that_fell_out_of_memory_are_read_again(
+    database: Database, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_transaction, "KNOWN_BOOKINGS_MAX", 1)
+    with importing(database) as writer:
+        for number, status in enumerate(("pending", "confirmed", "cancelled")):
+            rows = (import_row(room, status, number, changed_by="x") for room in ("A", "B", "C"))
+            writer.record(rows_of(*rows))
+
+    assert list(histories(connection).values()) == [["pending", "confirmed", "cancelled"]] * 3
+    assert said(database) == ["x"] * 9
+
+
+# --- failures ---------------------------------------------------------------------------------
+
+
+def many(first: int) -> list[ImportedRow]:
+    return [import_row(f"B{n}", "pending", n, changed_by="x") for n in range(first, first + 900)]
+
+
+@pytest.mark.parametrize("reaches_server", [True, False])
+def test_a_commit_whose_answer_is_lost_is_found_out_about(
+    database: Database, connection: psycopg.Connection, reaches_server: bool
+) -> None:
+    """Whether it reached the server or not, it is recorded once and counted as usual."""
+    with CuttingProxy(database) as proxy, importing(proxy.database) as writer:
+        writer.record(rows_of(*many(0)))
+        proxy.cut_next_commit(reaches_server=reaches_server)
+        taken = writer.record(rows_of(*many(900), import_row("B1", "confirmed", 5_000)))
+        assert proxy.has_cut.is_set()
+        after = writer.record(rows_of(import_row("B1", "cancelled", 5_001, "confirmed")))
+
+    assert (fields(taken), taken.position) == ((900, 1, 0, 0, 0), 1_801)
+    assert fields(after) == (0, 1, 0, 0, 0)
+    assert histories(connection)["B1"] == ["pending", "confirmed", "cancelled"]
+    assert len(stored_events(connection)) == 1_802
+    catch_up(database)
+    assert audit(database).sound
+
+
+def test_a_commit_whose_answer_is_lost_for_good_is_said_to_be_unknown(
+    database: Database, connection: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = rows_of(*many(0))
+    with (
+        caplog.at_level(logging.CRITICAL),
+        CuttingProxy(database) as proxy,
+        importing(proxy.database, reconnect_seconds=0.2) as writer,
+    ):
+        proxy.cut_next_commit(reaches_server=True, stay_down=True)
+        with pytest.raises(OutcomeUnknown):
+            writer.record(rows)
+        with pytest.raises(StoreUnavailable):
+            writer.record(rows)
+        proxy.come_back()
+        taken = writer.record(rows)
+
+    assert fields(taken) == (0, 0, 0, 900, 0)
+    assert len(stored_events(connection)) == 900
+
+
+def test_a_connection_lost_between_two_calls_is_replaced_unnoticed(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    with importing(database) as writer:
+        writer.record(rows_of(*many(0)))
+        assert writer._connection is not None
+        connection.execute(
+            "SELECT pg_terminate_backend(%s, 5000)", (writer._connection.info.backend_pid,)
+        )
+        taken = writer.record(rows_of(*many(900)))
+
+    assert fields(taken) == (900, 0, 0, 0, 0)
+    assert len(stored_events(connection)) == 1_800
+
+
+def test_rows_that_the_database_refuses_leave_nothing_behind(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    """Not even the append lock: others go on while the writer is open."""
+    with importing(database, ANY_CHANGE) as writer, writing(database) as other:
+        with pytest.raises(psycopg.DataError):
+            writer.record(rows_of(*many(0), import_row("nul \0", "pending", 1)))
+        other.execute([open_booking("room-12")])
+        writer.record(rows_of(import_row("room-12", "completed", 1)))
+
+    assert histories(connection) == {"room-12": ["pending", "completed"]}
