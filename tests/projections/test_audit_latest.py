@@ -132,7 +132,9 @@ def test_altered_pages_are_found_at_their_event_and_healed(
 def test_an_altered_event_is_not_told_twice(logged: Database) -> None:
     """What other events would be the latest is no finding of its own."""
     with tampering(logged) as superuser:
-        superuser.execute("UPDATE ledger_events SET originator_id = 'x' WHERE notification_id = 60")
+        superuser.execute(
+            "UPDATE ledger_events SET originator_id = 'x' WHERE notification_id = 110"
+        )
 
     kinds = {one.kind for one in found(logged)}
 

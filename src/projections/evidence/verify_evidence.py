@@ -42,10 +42,11 @@ class NotSound(Exception):
 
 
 def verify(text: str, trusted: Optional[str] = None) -> dict[str, Any]:
-    """What the file proves, as {"booking", "events", "complete", "checkpoint", "vkey", "trusted"}.
+    """What the file proves: booking, events, complete, extent, checkpoint, vkey, trusted.
 
     `complete`: these are all changes of the booking among the first `size` events of the
-    checkpoint, which are all that were recorded at its `asOf`, if it has one.
+    checkpoint, and so all that were recorded at its `asOf`, if it has one. `extent` says it in
+    words.
     `trusted` is a verifier key that must have signed it, beside the one in the file, which alone
     proves nothing about who signed. Raises NotSound.
     """
@@ -69,6 +70,7 @@ def verify(text: str, trusted: Optional[str] = None) -> dict[str, Any]:
         "booking": evidence["booking"],
         "events": events,
         "complete": latest is not None,
+        "extent": _extent(size, latest),
         "checkpoint": {
             "origin": origin,
             "size": size,
@@ -236,7 +238,8 @@ def _decoded(text: str) -> bytes:
 
 def render(evidence: dict[str, Any]) -> str:
     """The file: a page to read and print, and the data that it is made of."""
-    booking = html.escape(evidence["booking"])
+    booking, note = html.escape(evidence["booking"]), evidence["checkpoint"]
+    extent = _extent(note.split("\n")[1], _latest(note))
     events = "".join(_shown(one) for one in evidence["events"])
     data = json.dumps(evidence, ensure_ascii=True, sort_keys=True).replace("<", "\\u003c")
     style = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -250,29 +253,26 @@ def render(evidence: dict[str, Any]) -> str:
         f"<ol>\n{events}</ol>\n<h2>What this proves</h2>\n"
         "<p>Each event above is in the ledger's log as it stands here, at its position, with no "
         "version left out in between. The signed checkpoint below vouches for it.</p>\n"
-        f"<p>{html.escape(_extent(evidence['checkpoint']))} It does not prove that what was "
-        "recorded is what really happened.</p>\n"
+        f"<p>{html.escape(extent)} It does not prove that what was recorded is what really "
+        "happened.</p>\n"
         '<p class="note">A page can be forged. Do not believe this one before '
         "<code>booking-ledger verify-evidence FILE</code> or <code>python verify_evidence.py "
         "FILE</code> has accepted the file with a verifier key that you have from the operator "
         "by another way.</p>\n"
-        f"<h2>Checkpoint</h2>\n<pre>{html.escape(evidence['checkpoint'])}</pre>\n"
+        f"<h2>Checkpoint</h2>\n<pre>{html.escape(note)}</pre>\n"
         f"<h2>Verifier key</h2>\n<pre>{html.escape(evidence['vkey'])}</pre>\n</main>\n"
         f"{BEGIN}{data}{END}\n</body>\n</html>\n"
     )
 
 
-def _extent(note: str) -> str:
+def _extent(size: object, latest: Optional[Latest]) -> str:
     """Up to where the events shown are all changes of the booking, in words."""
-    latest, size = _latest(note), note.split("\n")[1]
     if latest is None:
         return "There may be later events than the last one shown."
+    up_to = f"These are all changes of the booking up to position {size} of the ledger"
     if latest[1] is None:
-        return f"These are all changes of the booking up to position {size} of the ledger."
-    return (
-        f"These are all changes of the booking up to position {size} of the ledger, and so all "
-        f"that it had recorded at {latest[1]} by its own clock."
-    )
+        return f"{up_to}."
+    return f"{up_to}, and so all that it had recorded at {latest[1]} by its own clock."
 
 
 def _shown(one: dict[str, Any]) -> str:
@@ -319,7 +319,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
 
 def summary(found: dict[str, Any]) -> str:
     """What was proven, in lines for people."""
-    size, as_of, vkey = found["checkpoint"]["size"], found["checkpoint"]["asOf"], found["vkey"]
+    size, vkey = found["checkpoint"]["size"], found["vkey"]
     said = f"{len(found['events'])} events, in the log of {size} signed by {vkey}"
     lines = [f"Sound: {found['booking']!r}, {said}"]
     if not found["trusted"]:
@@ -327,11 +327,7 @@ def summary(found: dict[str, Any]) -> str:
     for event in found["events"]:
         data = event["data"]
         lines.append(f"{event['version']:4} {data['occurred_at']} {data['to_status']!r}")
-    if found["complete"]:
-        when = f", all recorded at {as_of} by the ledger's clock" if as_of else ""
-        lines.append(f"These are all changes of the booking up to position {size}{when}.")
-    else:
-        lines.append("Later events than these may exist.")
+    lines.append(found["extent"])
     return "\n".join(lines)
 
 
