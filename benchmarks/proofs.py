@@ -15,12 +15,20 @@ import psycopg
 from api.embedded import embedded_postgres
 from ledger.database import Database
 from ledger.schema import migrate
-from projections.log import checkpoint_table, signing_keys, tile_table
-from projections.log.checkpoints import sign_checkpoint
+from projections.follower import ADVANCE
+from projections.log import checkpoint_table, latest_table, signing_keys, tile_table
+from projections.log.checkpoints import LatestRoot, sign_checkpoint
 from projections.log.growth import GrowingTree
-from projections.log.merkle import leaf_hash, root, verify_consistency, verify_inclusion
+from projections.log.latest import LatestEvents
+from projections.log.merkle import (
+    EMPTY_ROOT,
+    leaf_hash,
+    root,
+    verify_consistency,
+    verify_inclusion,
+)
 from projections.log.notes import Signer
-from projections.log.reading import prove_consistency, prove_inclusion
+from projections.log.reading import prove_consistency, prove_inclusion, prove_latest
 from projections.log.tiles import TileNodes
 from projections.runner import ensure
 
@@ -40,6 +48,7 @@ def main() -> None:
                 ensure(database)
                 with database.connect() as connection:
                     measure(connection, size)
+                    measure_latest(connection, size)
 
 
 def measure(connection: psycopg.Connection, size: int) -> None:
@@ -73,6 +82,39 @@ def measure(connection: psycopg.Connection, size: int) -> None:
 
     show("check", timed(check_consistency, sizes))
     show("verify a signature", timed(lambda _: checkpoint.verify([SIGNER.verifier]), sizes))
+
+
+def measure_latest(connection: psycopg.Connection, size: int) -> None:
+    """Two events of five are the latest of their booking, and all are equally likely to be."""
+    chosen = random.Random(size)
+    latest = LatestEvents()
+    latest.append(size)
+    for index in chosen.sample(range(size), size * 3 // 5):
+        latest.supersede(index)
+    keep(connection, latest)
+    signed = LatestRoot(latest.root(), None)
+    checkpoint = sign_checkpoint(SIGNER.verifier.name, size, EMPTY_ROOT, [SIGNER], signed)
+    positions = [chosen.randrange(size) + 1 for _ in range(20)]
+    proofs = [prove_latest(connection, checkpoint, position) for position in positions]
+    hashes = max(len(proof.hashes) for proof in proofs if proof is not None)
+    print(f"  latest: a page and up to {hashes} hashes")
+    show("make", timed(lambda at: prove_latest(connection, checkpoint, at), positions))
+    show("read all", timed(lambda _: latest_table.read(connection, size), positions))
+
+    def log(count: int) -> None:
+        latest.append(count)
+        for index in chosen.sample(range(size), count):
+            latest.supersede(index)
+        keep(connection, latest)
+
+    show("log 10,000 events", timed(log, [10_000] * 10))
+    show("log one event", timed(log, [1] * 200))
+
+
+def keep(connection: psycopg.Connection, latest: LatestEvents) -> None:
+    with connection.transaction():
+        latest_table.write(connection, latest.hash_changes())
+        connection.execute(ADVANCE, (latest.size, tile_table.NAME))
 
 
 def fill(connection: psycopg.Connection, size: int) -> float:

@@ -1,7 +1,7 @@
 """Audit a ledger: are its events whole, and is the read model what they say?
 
 Everything is looked at in one snapshot, so a service that goes on writing does not disturb it,
-and streamed, so the memory that it takes does not grow with the ledger.
+and streamed: the memory that it takes grows by a bit an event.
 """
 
 import time

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from heapq import merge
 
 from ledger.record import EntryTooLarge, entry
-from projections.audit_log_roots import Comparison, Signed
+from projections.audit_latest import LatestComparison
+from projections.audit_log_roots import Comparison
 from projections.audit_log_tiles import check_upper_tiles, logged_leaves
+from projections.audit_signed import Signed
 from projections.audit_snapshot import Snapshot
 from projections.log import signing_keys, tile_table
-from projections.log.checkpoints import parse_checkpoint
+from projections.log.checkpoints import Checkpoint, parse_checkpoint
 from projections.log.merkle import leaf_hash
 from projections.log.notes import BadNote
 from projections.rebuild import Progress
@@ -35,6 +37,7 @@ def check_log(snapshot: Snapshot, progress: Progress | None) -> None:
         snapshot.findings,
         logged_leaves(snapshot, logged),
         merge(_kept(snapshot, logged), _outside(snapshot), key=lambda one: one.size),
+        LatestComparison(snapshot, logged),
     )
     for position, booking_id, version, topic, state in snapshot.stream("log events", EVENTS):
         if position <= comparison.size:
@@ -85,7 +88,7 @@ def _kept(snapshot: Snapshot, logged: int) -> Iterator[Signed]:
                 position=size,
             )
         if checkpoint.size == size:
-            yield Signed(size, checkpoint.root, "the checkpoint", kept=True)
+            yield _signed(checkpoint, "the checkpoint", kept=True)
     if (newest or 0) < logged:
         snapshot.findings.add(
             "checkpoint_missing",
@@ -106,4 +109,9 @@ def _outside(snapshot: Snapshot) -> Iterator[Signed]:
                 position=checkpoint.size,
             )
         else:
-            yield Signed(checkpoint.size, checkpoint.root, name, kept=False)
+            yield _signed(checkpoint, name, kept=False)
+
+
+def _signed(checkpoint: Checkpoint, title: str, *, kept: bool) -> Signed:
+    latest = None if checkpoint.latest is None else checkpoint.latest.root
+    return Signed(checkpoint.size, checkpoint.root, latest, title, kept)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from projections.audit_latest import LatestComparison
+from projections.audit_signed import Signed
 from projections.findings import FINDINGS_MAX, Findings, Kind, span
 from projections.log.merkle import Frontier
 
@@ -10,16 +12,6 @@ DETAILS: dict[Kind, str] = {
     "altered_event": "the event is not the one that was logged and signed",
     "wrong_tile": "the tile has another hash of the event",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Signed:
-    """A root that was signed, and where: `kept` in the ledger itself, or in a file outside."""
-
-    size: int
-    root: bytes
-    title: str
-    kept: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +31,16 @@ class Comparison:
     """
 
     def __init__(
-        self, findings: Findings, leaves: Iterator[bytes | None], signed: Iterator[Signed]
+        self,
+        findings: Findings,
+        leaves: Iterator[bytes | None],
+        signed: Iterator[Signed],
+        latest: LatestComparison,
     ) -> None:
         self._findings = findings
+        self._latest = latest
+        self._whole = True
+        """So far the events are those that were signed: they say which are the latest."""
         self._leaves = leaves
         self._signed = signed
         self._next = next(signed, None)
@@ -69,6 +68,7 @@ class Comparison:
         is known of it, and so of no later root."""
         stored = next(self._leaves, None)
         if stored is None or leaf is None:
+            self._whole &= leaf is not None
             leaf = stored = leaf or stored
             if leaf is None or stored is None:
                 return False
@@ -87,6 +87,8 @@ class Comparison:
             self._add_differing(
                 "wrong_tile", "event and tile differ, and no checkpoint decides", one
             )
+        if self._whole and self._tiles is None:
+            self._latest.end(self.size)
         while self._next is not None:
             self._findings.add(
                 "checkpoint_beyond_log",
@@ -107,9 +109,13 @@ class Comparison:
             signed, self._next = self._next, next(self._signed, None)
             if signed.root == self._events.root():
                 self._settle(signed, self._events, "wrong_tile")
+                if self._whole:
+                    self._latest.compare(signed)
             elif self._tiles is not None and signed.root == self._tiles.root():
                 self._settle(signed, self._tiles, "altered_event")
+                self._whole = False
             else:
+                self._whole &= not signed.kept
                 self._add_wrong_root(signed)
 
     def _settle(self, signed: Signed, right: Frontier, kind: Kind) -> None:

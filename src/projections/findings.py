@@ -23,6 +23,7 @@ Kind = Literal[
     "altered_event",  # not the one that the log has signed
     "wrong_tile",  # lost, or has another hash than event or tile below it
     "wrong_checkpoint_root",  # signed for other events than are there
+    "wrong_latest",  # page or checkpoint says that other events are the latest of their bookings
     "checkpoint_beyond_log",  # signed for more events than are there
     "checkpoint_missing",  # the log has come further than what it signed
     "wrong_certificate",  # it certifies other rows than the events give

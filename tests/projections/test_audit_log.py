@@ -17,11 +17,19 @@ from projections.log import checkpoint_table, signing_keys, tile_table
 from projections.log.checkpoints import Checkpoint, sign_checkpoint
 from projections.log.notes import Signer
 
-TABLES = ("ledger_events", "log_checkpoint", "log_cosignature", "log_tile", "log_key")
+TABLES = (
+    "ledger_events",
+    "log_checkpoint",
+    "log_cosignature",
+    "log_tile",
+    "log_latest",
+    "log_key",
+)
 LOG_KINDS = {
     "altered_event",
     "wrong_tile",
     "wrong_checkpoint_root",
+    "wrong_latest",
     "checkpoint_beyond_log",
     "checkpoint_missing",
     "bad_signature",
@@ -124,6 +132,27 @@ ATTACKS: dict[str, tuple[tuple[str, ...], set[tuple[str, int | None]]]] = {
     "a tile cut short": (
         ("UPDATE log_tile SET hashes = substr(hashes, 1, 32) WHERE level = 0 AND number = 2",),
         {("wrong_tile", 513)},
+    ),
+    "a bit of the latest events": (
+        ("UPDATE log_latest SET bits = set_byte(bits, 9, get_byte(bits, 9) # 4)",),
+        {("wrong_latest", 75)},
+    ),
+    "a bit of what is not there yet": (
+        ("UPDATE log_latest SET bits = set_byte(bits, 100, 1)",),
+        {("wrong_latest", 801)},
+    ),
+    "the latest events removed": (("DELETE FROM log_latest",), {("wrong_latest", 1)}),
+    "the latest events moved": (
+        ("UPDATE log_latest SET number = number + 1",),
+        {("wrong_latest", 1)},
+    ),
+    "the latest events in a note": (
+        (r"UPDATE log_checkpoint SET note = replace(note, 'latest/1 ', 'latest/1 A')",),
+        {("bad_signature", size) for size in (0, 100, 200, 400, 540)},
+    ),
+    "the time in a note": (
+        (r"UPDATE log_checkpoint SET note = regexp_replace(note, '\dZ', 'xZ') WHERE size = 200",),
+        {("bad_signature", 200)},
     ),
     "the root beside a note": ((OTHER_ROOT.format(200),), {("wrong_checkpoint_root", 200)}),
     "the size beside a note": (

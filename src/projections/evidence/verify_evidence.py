@@ -1,8 +1,8 @@
 """Check an evidence file of Booking Ledger, offline: `python verify_evidence.py FILE`.
 
 This one file needs Python 3.9 or newer and the package `cryptography`; nothing of Booking Ledger.
-Formats: RFC 6962 (Merkle tree), C2SP signed-note and tlog-checkpoint. docs/evidence.md says what
-an evidence file proves and what it does not.
+Formats: RFC 6962 (Merkle tree), C2SP signed-note and tlog-checkpoint, and docs/record-format.md.
+docs/evidence.md says what an evidence file proves and what it does not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-FORMAT = "booking-ledger/evidence/1"
+FORMAT = "booking-ledger/evidence/2"
+LATEST = "booking-ledger/latest/1"
+PAGE_EVENTS = 8192
 BEGIN, END = '<script type="application/json" id="evidence">', "</script>"
 STYLE = """
 :root{color-scheme:light dark;--line:#8885;--soft:#8881}
@@ -40,8 +42,11 @@ class NotSound(Exception):
 
 
 def verify(text: str, trusted: Optional[str] = None) -> dict[str, Any]:
-    """What the file proves, as {"booking", "events", "checkpoint", "vkey", "trusted"}.
+    """What the file proves: booking, events, complete, extent, checkpoint, vkey, trusted.
 
+    `complete`: these are all changes of the booking among the first `size` events of the
+    checkpoint, and so all that were recorded at its `asOf`, if it has one. `extent` says it in
+    words.
     `trusted` is a verifier key that must have signed it, beside the one in the file, which alone
     proves nothing about who signed. Raises NotSound.
     """
@@ -49,11 +54,13 @@ def verify(text: str, trusted: Optional[str] = None) -> dict[str, Any]:
     try:
         if evidence["format"] != FORMAT:
             raise NotSound(f"The format is {evidence['format']!r}, not {FORMAT!r}.")
-        origin, size, root = _checkpoint(evidence["checkpoint"], evidence["vkey"])
+        origin, size, root, latest = _checkpoint(evidence["checkpoint"], evidence["vkey"])
         if trusted is not None:
             _checkpoint(evidence["checkpoint"], trusted)
         events = [_event(one, size, root) for one in evidence["events"]]
         _chain(evidence["booking"], events)
+        if latest is not None:
+            _complete(evidence["latest"], events[-1], size, latest[0])
         rendered = render(evidence)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise NotSound(f"The data of the file are not as they must be: {error!r}.") from error
@@ -62,7 +69,14 @@ def verify(text: str, trusted: Optional[str] = None) -> dict[str, Any]:
     return {
         "booking": evidence["booking"],
         "events": events,
-        "checkpoint": {"origin": origin, "size": size, "root": base64.b64encode(root).decode()},
+        "complete": latest is not None,
+        "extent": _extent(size, latest),
+        "checkpoint": {
+            "origin": origin,
+            "size": size,
+            "root": base64.b64encode(root).decode(),
+            "asOf": latest and latest[1],
+        },
         "vkey": trusted or evidence["vkey"],
         "trusted": trusted is not None,
     }
@@ -82,8 +96,11 @@ def _data(text: str) -> dict[str, Any]:
     return found
 
 
-def _checkpoint(note: str, vkey: str) -> tuple[str, int, bytes]:
-    """Origin, size and root of a checkpoint that the key has signed."""
+Latest = tuple[bytes, Optional[str]]
+
+
+def _checkpoint(note: str, vkey: str) -> tuple[str, int, bytes, Optional[Latest]]:
+    """Origin, size, root and what is said of latest events, of a checkpoint that the key signed."""
     name, key_id, public_key = _vkey(vkey)
     body, _, signatures = note.partition("\n\n")
     body += "\n"
@@ -101,8 +118,33 @@ def _checkpoint(note: str, vkey: str) -> tuple[str, int, bytes]:
         origin, size, root = body.split("\n")[:3]
         if origin != name:
             raise NotSound("The checkpoint is of another log than the key.")
-        return origin, int(size), _decoded(root)
+        return origin, int(size), _decoded(root), _latest(note)
     raise NotSound("The checkpoint is not signed by the key.")
+
+
+def _latest(note: str) -> Optional[Latest]:
+    """The root over the latest events of all bookings, and when all recorded was among them.
+
+    None in a checkpoint that does not say which are the latest.
+    """
+    lines = [line.split(" ") for line in note.partition("\n\n")[0].split("\n")[3:]]
+    found = [words for words in lines if words[0] == LATEST]
+    if not found:
+        return None
+    if len(found) > 1 or len(found[0]) not in (2, 3):
+        raise NotSound(f"The line {LATEST} of the checkpoint is not as it must be.")
+    return _decoded(found[0][1]), found[0][2] if len(found[0]) == 3 else None
+
+
+def _complete(proof: dict[str, Any], last: dict[str, Any], size: int, root: bytes) -> None:
+    """The checkpoint says that no later event has the booking of the last one shown."""
+    page, hashes = _decoded(proof["page"]), [_decoded(one) for one in proof["hashes"]]
+    number, bit = divmod(last["position"] - 1, PAGE_EVENTS)
+    leaf, pages = hashlib.sha256(b"\0" + page).digest(), -(-size // PAGE_EVENTS)
+    if len(page) * 8 != PAGE_EVENTS or _root(leaf, number, pages, hashes) != root:
+        raise NotSound("The page of latest events is not that of the checkpoint.")
+    if not page[bit // 8] >> bit % 8 & 1:
+        raise NotSound("The booking has a later event than the last one shown.")
 
 
 def _vkey(vkey: str) -> tuple[str, bytes, bytes]:
@@ -196,7 +238,8 @@ def _decoded(text: str) -> bytes:
 
 def render(evidence: dict[str, Any]) -> str:
     """The file: a page to read and print, and the data that it is made of."""
-    booking = html.escape(evidence["booking"])
+    booking, note = html.escape(evidence["booking"]), evidence["checkpoint"]
+    extent = _extent(note.split("\n")[1], _latest(note))
     events = "".join(_shown(one) for one in evidence["events"])
     data = json.dumps(evidence, ensure_ascii=True, sort_keys=True).replace("<", "\\u003c")
     style = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -209,17 +252,27 @@ def render(evidence: dict[str, Any]) -> str:
         f"<h1>What happened to booking <bdi>{booking}</bdi></h1>\n"
         f"<ol>\n{events}</ol>\n<h2>What this proves</h2>\n"
         "<p>Each event above is in the ledger's log as it stands here, at its position, with no "
-        "version left out in between. The signed checkpoint below vouches for it. It does not "
-        "prove that there was no later event than the last one shown, nor that what was recorded "
-        "is what really happened.</p>\n"
+        "version left out in between. The signed checkpoint below vouches for it.</p>\n"
+        f"<p>{html.escape(extent)} It does not prove that what was recorded is what really "
+        "happened.</p>\n"
         '<p class="note">A page can be forged. Do not believe this one before '
         "<code>booking-ledger verify-evidence FILE</code> or <code>python verify_evidence.py "
         "FILE</code> has accepted the file with a verifier key that you have from the operator "
         "by another way.</p>\n"
-        f"<h2>Checkpoint</h2>\n<pre>{html.escape(evidence['checkpoint'])}</pre>\n"
+        f"<h2>Checkpoint</h2>\n<pre>{html.escape(note)}</pre>\n"
         f"<h2>Verifier key</h2>\n<pre>{html.escape(evidence['vkey'])}</pre>\n</main>\n"
         f"{BEGIN}{data}{END}\n</body>\n</html>\n"
     )
+
+
+def _extent(size: object, latest: Optional[Latest]) -> str:
+    """Up to where the events shown are all changes of the booking, in words."""
+    if latest is None:
+        return "There may be later events than the last one shown."
+    up_to = f"These are all changes of the booking up to position {size} of the ledger"
+    if latest[1] is None:
+        return f"{up_to}."
+    return f"{up_to}, and so all that it had recorded at {latest[1]} by its own clock."
 
 
 def _shown(one: dict[str, Any]) -> str:
@@ -274,7 +327,7 @@ def summary(found: dict[str, Any]) -> str:
     for event in found["events"]:
         data = event["data"]
         lines.append(f"{event['version']:4} {data['occurred_at']} {data['to_status']!r}")
-    lines.append("Later events than these may exist.")
+    lines.append(found["extent"])
     return "\n".join(lines)
 
 

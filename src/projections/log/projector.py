@@ -3,21 +3,29 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from datetime import datetime
 
 import psycopg
 
 from ledger.database import Database
-from ledger.errors import LedgerError
 from ledger.master_key import MasterKey
 from ledger.record import entry
-from projections.feed import EVENTS_AFTER, head, wait_for_notification
+from projections.feed import EVENTS_AFTER, wait_for_notification
 from projections.follower import ADVANCE, POSITION, Follower, ProjectionMissing
-from projections.log import checkpoint_table, signing_keys, tile_table
-from projections.log.checkpoints import sign_checkpoint
+from projections.log import checkpoint_table, latest_table, signing_keys, tile_table
+from projections.log.agreement import (
+    LogInconsistent,
+    read_latest,
+    read_tree,
+    require_events,
+    require_latest,
+    require_root,
+)
+from projections.log.checkpoints import Checkpoint, LatestRoot, sign_checkpoint
 from projections.log.growth import GrowingTree, TilesLost
+from projections.log.latest import LatestEvents
 from projections.log.merkle import EMPTY_ROOT, leaf_hash, root
-from projections.log.tiles import Tile, TileNodes, last_tiles
+from projections.log.tiles import TileNodes
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +33,6 @@ BATCH_EVENTS = 10_000
 WAKE_SECONDS = 5.0
 CHECKPOINT_SECONDS = 0.25
 """The least time between two checkpoints under load: each is kept for ever."""
-
-
-class LogInconsistent(LedgerError):
-    """The events are not those that the log has signed"""
 
 
 class LogProjector(Follower):
@@ -45,6 +49,10 @@ class LogProjector(Follower):
         super().__init__(database)
         self._master_key = master_key
         self._origin = origin
+        self._latest: LatestEvents | None = None
+        """As committed last, so that they need not be read for each batch."""
+        self._believed: Checkpoint | None = None
+        """The one that we signed last, or found to be signed."""
 
     def follow(self, connection: psycopg.Connection, stop: threading.Event) -> None:
         connection.execute(f"LISTEN {self._database.channel('events')}")
@@ -60,7 +68,7 @@ class LogProjector(Follower):
                 stop.wait(max(0.0, started + CHECKPOINT_SECONDS - time.monotonic()))
 
     def set_up(self, connection: psycopg.Connection) -> None:
-        """Make what a log needs where it lacks: table, key, and the checkpoint of size 0."""
+        """Make what a log needs where it lacks: tables, key, and the checkpoint of size 0."""
         with connection.transaction():
             key = self._database.lock_key("log setup")
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (key,))
@@ -68,71 +76,114 @@ class LogProjector(Follower):
         signing_keys.ensure(self._database, self._master_key, self._origin)
 
     def project(self, connection: psycopg.Connection) -> int:
-        """Log one batch; the number of events in it. Tiles that were lost are derived anew."""
+        """Log one batch; the number of events in it. What was lost is derived anew."""
+        # If we crash or fail in between, the next batch reads them.
+        kept, self._latest = self._latest, None
         with connection.transaction():
             found = connection.execute(POSITION, (self.name,)).fetchone()
             if found is None:
                 raise ProjectionMissing(f"There is no projection {self.name!r}.")
             version, position = found
+            newest = self._newest(connection)
             try:
-                tree = _tree(connection, version, position)
+                tree = read_tree(connection, version, position)
+                latest = read_latest(connection, position, newest, kept)
             except TilesLost as lost:
                 logger.warning("the tiles of the log are made anew: %s", lost)
                 tile_table.start_anew(connection)
-                tree = GrowingTree(0, {})
-            return self._grow(connection, tree)
+                tree, latest = GrowingTree(0, {}), LatestEvents()
+            done = self._grow(connection, newest, tree, latest)
+        self._latest = latest
+        return done
 
-    def _grow(self, connection: psycopg.Connection, tree: GrowingTree) -> int:
+    def _grow(
+        self,
+        connection: psycopg.Connection,
+        newest: Checkpoint,
+        tree: GrowingTree,
+        latest: LatestEvents,
+    ) -> int:
         before = tree.size
-        rows = connection.execute(EVENTS_AFTER, (before, BATCH_EVENTS), binary=True)
-        for position, booking_id, version, topic, state in rows:
-            if position != tree.size + 1:
-                raise LogInconsistent(f"The event at position {tree.size + 1} is missing.")
-            tree.append(leaf_hash(entry(position, booking_id, version, topic, state)))
+        # Made anew, it comes to the newest checkpoint exactly: latest events are compared there.
+        limit = min(BATCH_EVENTS, newest.size - before) if before < newest.size else BATCH_EVENTS
+        as_of = _now(connection)
+        _append(connection, tree, latest, limit)
         if tree.size > before:
             tile_table.write_tiles(connection, tree.changed_tiles())
+            latest_table.write(connection, latest.hash_changes())
             connection.execute(ADVANCE, (tree.size, self.name))
-        self._sign(connection, before, tree.size)
+        nodes = TileNodes(lambda wanted: tile_table.read_tiles(connection, wanted))
+        if newest.size > before:
+            require_root(nodes, checkpoint_table.roots_between(connection, before, tree.size))
+        if tree.size == before:
+            require_events(connection, newest.size)
+        elif tree.size >= newest.size:
+            require_root(nodes, [(newest.size, newest.root)])
+        if tree.size == newest.size:
+            require_latest(latest, newest)
+        elif tree.size > newest.size:
+            is_all = tree.size - before < limit
+            signed = LatestRoot(latest.root(), as_of if is_all else None)
+            self._sign(connection, tree.size, root(tree.size, nodes), signed)
         return tree.size - before
 
-    def _sign(self, connection: psycopg.Connection, before: int, size: int) -> None:
-        """Sign the tree if it has grown past the newest checkpoint, and agrees with all."""
-        newest = checkpoint_table.newest(connection)
-        if newest is None:
-            self._keep(connection, 0, EMPTY_ROOT)
-            newest = checkpoint_table.newest(connection)
-            assert newest is not None
-        nodes = TileNodes(lambda wanted: tile_table.read_tiles(connection, wanted))
-        if newest.size > before:  # the tiles are being made anew
-            _require_agreement(nodes, checkpoint_table.roots_between(connection, before, size))
-        if size > newest.size:
-            _require_agreement(nodes, [(newest.size, newest.root)])
-            self._keep(connection, size, root(size, nodes))
-        elif size == before:
-            _require_events(connection, newest.size)
+    def _newest(self, connection: psycopg.Connection) -> Checkpoint:
+        """The newest checkpoint; a log that has none begins with one of size 0.
 
-    def _keep(self, connection: psycopg.Connection, size: int, root_hash: bytes) -> None:
+        Raises BadNote unless we signed it: who may write to the table may not say what to trust.
+        """
+        found = checkpoint_table.newest(connection)
+        if found is None:
+            return self._sign(connection, 0, EMPTY_ROOT, LatestRoot(EMPTY_ROOT, None))
+        checkpoint = found.parsed()
+        if checkpoint != self._believed:
+            signers = signing_keys.signers(connection, self._master_key, self._origin)
+            checkpoint.verify([signer.verifier for signer in signers])
+            self._believed = checkpoint
+        return checkpoint
+
+    def _sign(
+        self, connection: psycopg.Connection, size: int, root_hash: bytes, latest: LatestRoot
+    ) -> Checkpoint:
         signers = signing_keys.signers(connection, self._master_key, self._origin)
-        checkpoint = sign_checkpoint(self._origin, size, root_hash, signers)
+        checkpoint = sign_checkpoint(self._origin, size, root_hash, signers, latest)
         checkpoint_table.keep(connection, checkpoint)
         signing_keys.retire_replaced(connection, signers)
+        self._believed = checkpoint
+        return checkpoint
 
 
-def _require_agreement(nodes: TileNodes, kept: Sequence[tuple[int, bytes]]) -> None:
-    for size, kept_root in kept:
-        if root(size, nodes) != kept_root:
-            raise LogInconsistent(
-                f"The first {size} events are not those of the checkpoint that was signed for "
-                "them. Nothing is signed; 'booking-ledger verify' says more."
-            )
+def _append(
+    connection: psycopg.Connection, tree: GrowingTree, latest: LatestEvents, limit: int
+) -> None:
+    """Hash the next events into the tree, and let each supersede the one before of its booking."""
+    before = tree.size
+    rows = connection.execute(EVENTS_AFTER, (before, limit), binary=True)
+    newest_of: dict[str, int] = {}
+    superseded: list[int] = []
+    opened_before: list[tuple[str, int]] = []
+    for position, booking_id, version, topic, state in rows:
+        if position != tree.size + 1:
+            raise LogInconsistent(f"The event at position {tree.size + 1} is missing.")
+        if booking_id in newest_of:
+            superseded.append(newest_of[booking_id])
+        elif version > 1:
+            opened_before.append((booking_id, version))
+        newest_of[booking_id] = tree.size
+        tree.append(leaf_hash(entry(position, booking_id, version, topic, state)))
+    latest.append(tree.size - before)
+    for index in superseded:
+        latest.supersede(index)
+    for index in latest_table.superseded(connection, opened_before, before):
+        latest.supersede(index)
 
 
-def _require_events(connection: psycopg.Connection, signed: int) -> None:
-    newest_position = head(connection)
-    if newest_position < signed:
-        raise LogInconsistent(
-            f"A checkpoint was signed for {signed} events, the ledger has {newest_position}."
-        )
+def _now(connection: psycopg.Connection) -> datetime:
+    """Before the events are read: whatever was committed by then is read."""
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None
+    now: datetime = row[0]
+    return now
 
 
 def catch_up_log(database: Database, master_key: MasterKey, origin: str) -> int:
@@ -146,10 +197,3 @@ def catch_up_log(database: Database, master_key: MasterKey, origin: str) -> int:
         while count := projector.project(connection):
             done += count
         return done
-
-
-def _tree(connection: psycopg.Connection, version: int, size: int) -> GrowingTree:
-    if version != tile_table.VERSION:
-        raise TilesLost(f"The tiles are of version {version}.")
-    wanted: list[Tile] = [tile for tile, _ in last_tiles(size)]
-    return GrowingTree(size, tile_table.read_tiles(connection, wanted) if wanted else {})

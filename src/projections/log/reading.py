@@ -12,7 +12,11 @@ from ledger.errors import InvalidField, LedgerError
 from ledger.record import entry
 from projections.feed import EVENTS_AFTER
 from projections.log import checkpoint_table, tile_table
+from projections.log.agreement import read_latest
 from projections.log.checkpoint_table import KeptCheckpoint
+from projections.log.checkpoints import Checkpoint
+from projections.log.growth import TilesLost
+from projections.log.latest import PAGE_EVENTS
 from projections.log.merkle import HASH_BYTES, Node, consistency_proof, inclusion_proof
 from projections.log.proofs import InclusionProof
 from projections.log.tiles import (
@@ -40,6 +44,17 @@ class ConsistencyProof:
     old_size: int
     new_size: int
     hashes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LatestProof:
+    """A page of latest events, and the hashes that lead from it to the root of a checkpoint."""
+
+    page: bytes
+    hashes: tuple[bytes, ...]
+
+
+LOGGED = "SELECT position FROM projection WHERE name = %s AND version = %s"
 
 
 def newest_checkpoint(connection: psycopg.Connection) -> KeptCheckpoint:
@@ -118,6 +133,27 @@ def prove_consistency(
         raise InvalidField("from", f"must be at most {new_size}, the later size")
     hashes = consistency_proof(old_size, new_size, _Nodes(connection))
     return ConsistencyProof(old_size, new_size, tuple(hashes))
+
+
+def prove_latest(
+    connection: psycopg.Connection, newest: Checkpoint, position: int
+) -> LatestProof | None:
+    """What the newest checkpoint says of the event, if it says which are the latest.
+
+    Bits change in place, so that there is a proof for the newest checkpoint alone: read it in the
+    snapshot in which this is called. Raises LogBehind while pages lack.
+    """
+    if newest.latest is None:
+        return None
+    logged = connection.execute(LOGGED, (tile_table.NAME, tile_table.VERSION)).fetchone()
+    if logged != (newest.size,):
+        raise LogBehind("Which events are the latest is being derived anew from the events.")
+    try:
+        latest = read_latest(connection, newest.size, newest, None)
+    except TilesLost as lost:
+        raise LogBehind(f"{lost} They are made anew with the next event.") from lost
+    number = (position - 1) // PAGE_EVENTS
+    return LatestProof(latest.page(number), tuple(latest.proof(number)))
 
 
 class _Nodes:

@@ -1,4 +1,4 @@
-"""The table of tiles, and the row that says how far they are derived."""
+"""The table of tiles, and the row that says how far what is derived of the log has come."""
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -10,11 +10,11 @@ from ledger.schema import app_role
 from projections.log.tiles import Tile
 
 NAME = "log"
-VERSION = 1
-"""Raised whenever entries or tiles change. Checkpoints of the other form then stay valid only
-if the new tiles agree with them, which is checked."""
+VERSION = 2
+"""Raised whenever entries, tiles or pages of latest events change. Checkpoints of the other form
+then stay valid only if what is derived anew agrees with them, which is checked."""
 
-GRANT = "GRANT SELECT, INSERT, UPDATE, DELETE ON log_tile TO {}"
+GRANT = "GRANT SELECT, INSERT, UPDATE, DELETE ON log_tile, log_latest TO {}"
 START = """
     INSERT INTO projection (name, version, position) VALUES (%s, %s, 0)
     ON CONFLICT (name) DO UPDATE SET version = excluded.version, position = 0
@@ -35,11 +35,11 @@ WRITE = """
 
 
 def ensure(connection: psycopg.Connection, schema: str) -> None:
-    """Set up table and row where they are missing, nothing derived. Call it in a transaction."""
-    if exists(connection):
+    """Set up tables and row where they are missing, nothing derived. Call it in a transaction."""
+    if exists(connection) and exists(connection, "log_latest"):
         connection.execute(KEEP, (NAME, VERSION))
         return
-    text = files("projections").joinpath("sql", "log_tile.sql").read_text(encoding="utf-8")
+    text = files("projections").joinpath("sql", "log.sql").read_text(encoding="utf-8")
     connection.execute(text)
     app = app_role(schema)
     if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (app,)).fetchone():
@@ -47,13 +47,14 @@ def ensure(connection: psycopg.Connection, schema: str) -> None:
     connection.execute(START, (NAME, VERSION))
 
 
-def exists(connection: psycopg.Connection) -> bool:
-    return connection.execute("SELECT to_regclass('log_tile')").fetchone() != (None,)
+def exists(connection: psycopg.Connection, table: str = "log_tile") -> bool:
+    return connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,)
 
 
 def start_anew(connection: psycopg.Connection) -> None:
-    """Throw all tiles away, so that the events give them again. Call it in a transaction."""
+    """Throw away what is derived, so that the events give it again. Call it in a transaction."""
     connection.execute("DELETE FROM log_tile")
+    connection.execute("DELETE FROM log_latest")
     connection.execute(START, (NAME, VERSION))
 
 

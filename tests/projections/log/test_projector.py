@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from itertools import pairwise
 
 import psycopg
@@ -12,6 +13,7 @@ from log_scenes import (
     MASTER_KEY,
     ORIGIN,
     entries,
+    latest_root_of_events,
     log_all,
     logging_on,
     open_many,
@@ -25,9 +27,12 @@ from ledger.database import Database
 from ledger.master_key import MasterKey, MasterKeyError
 from projections.audit import audit
 from projections.log import checkpoint_table, projector, signing_keys, tile_table
+from projections.log.agreement import LogInconsistent
 from projections.log.checkpoint_table import KeptCheckpoint
+from projections.log.checkpoints import LatestRoot, sign_checkpoint
 from projections.log.merkle import EMPTY_ROOT, consistency_proof, verify_consistency
-from projections.log.projector import LogInconsistent, LogProjector
+from projections.log.notes import BadNote
+from projections.log.projector import LogProjector
 from projections.log.tiles import TileNodes
 from projections.running import run_projectors
 
@@ -42,12 +47,15 @@ def checkpoints(connection: psycopg.Connection) -> list[KeptCheckpoint]:
     return list(checkpoint_table.after(connection, -1, 10_000))
 
 
-def tiles(connection: psycopg.Connection) -> list[tuple[object, ...]]:
-    return connection.execute("SELECT * FROM log_tile ORDER BY level, number").fetchall()
+def derived(connection: psycopg.Connection) -> list[tuple[object, ...]]:
+    return [
+        *connection.execute("SELECT * FROM log_tile ORDER BY level, number"),
+        *connection.execute("SELECT * FROM log_latest ORDER BY number"),
+    ]
 
 
 def assert_sound(connection: psycopg.Connection) -> None:
-    """Every checkpoint is signed, has the root of its events, and leads to the next."""
+    """Every checkpoint is signed, has the roots of its events, and leads to the next."""
     nodes = TileNodes(lambda wanted: tile_table.read_tiles(connection, wanted))
     found = checkpoints(connection)
     assert found[0].size == 0
@@ -57,6 +65,8 @@ def assert_sound(connection: psycopg.Connection) -> None:
         parsed.verify(known)
         assert (parsed.origin, parsed.size, parsed.root) == (ORIGIN, kept.size, kept.root)
         assert kept.root == root_of_events(connection, kept.size)
+        assert parsed.latest is not None
+        assert parsed.latest.root == latest_root_of_events(connection, kept.size)
     for older, newer in pairwise(found):
         proof = consistency_proof(older.size, newer.size, nodes)
         assert verify_consistency(older.size, newer.size, older.root, newer.root, proof)
@@ -115,16 +125,17 @@ def test_batches_of_any_size_give_the_same_tiles(
     batch: int,
 ) -> None:
     count = 600 if batch > 1 else 20
-    open_many(database, count)
+    open_many(database, count // 2)
+    record(database, *(change_status(f"b-{n}", "confirmed") for n in range(count // 2)))
     log_all(database)
-    at_once = tiles(connection)
+    at_once = derived(connection)
     with connection.transaction():
         tile_table.start_anew(connection)
     monkeypatch.setattr(projector, "BATCH_EVENTS", batch)
 
     assert log_all(database) == count
 
-    assert tiles(connection) == at_once
+    assert derived(connection) == at_once
     assert newest(connection).root == root_of_events(connection)
 
 
@@ -222,7 +233,9 @@ def test_projectors_that_die_at_any_point_lose_and_double_nothing(
     with ThreadPoolExecutor(3) as pool, writing(database) as writer:
         killing, running = pool.submit(kill), pool.submit(project)
         for step in range(300):
-            writer.execute([open_booking(f"room-{step}")])
+            room = f"room-{step // 2}"
+            change = change_status(room, "confirmed") if step % 2 else open_booking(room)
+            writer.execute([change])
         time.sleep(0.3)
         stop.set()
         killing.result()
@@ -248,20 +261,28 @@ def test_projectors_that_die_at_any_point_lose_and_double_nothing(
         "UPDATE projection SET position = 0 WHERE name = 'log'",
         "UPDATE projection SET position = 300 WHERE name = 'log'",
         "DELETE FROM projection WHERE name = 'log'",
+        "DELETE FROM log_latest",
+        "TRUNCATE log_latest",
+        "DROP TABLE log_latest",
+        "UPDATE log_latest SET number = number + 1",
+        "UPDATE log_latest SET bits = set_byte(bits, 9, 0)",
     ],
 )
 def test_lost_tiles_are_made_anew_and_agree_with_what_was_signed(
     database: Database, connection: psycopg.Connection, harm: str
 ) -> None:
     for part in range(3):
-        open_many(database, 250, f"part-{part}")
+        open_many(database, 240, f"part-{part}")
+        record(
+            database, *(change_status(f"part-0-{10 * part + n}", "confirmed") for n in range(10))
+        )
         log_all(database)
-    before, signed = tiles(connection), checkpoints(connection)
+    before, signed = derived(connection), checkpoints(connection)
 
     connection.execute(harm)
     log_all(database)
 
-    assert tiles(connection) == before
+    assert derived(connection) == before
     assert checkpoints(connection) == signed
     assert_sound(connection)
 
@@ -293,6 +314,126 @@ def test_a_rewritten_history_is_not_signed_when_tiles_are_made_anew(
         log_all(database)
 
     assert checkpoints(connection) == signed
+
+
+def test_latest_events_that_were_signed_wrongly_are_not_signed_on(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    record(database, open_booking("room-1"), open_booking("room-2"))
+    log_all(database)
+    sign_anew(database, connection, LatestRoot(b"r" * 32, None))
+    record(database, change_status("room-1", "confirmed"))
+
+    with pytest.raises(LogInconsistent, match="The latest events of the bookings are not those"):
+        log_all(database)
+
+    assert newest(connection).size == 2
+
+
+def test_what_others_wrote_into_a_checkpoint_is_not_signed_on(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    """As superuser, without the key: pages, and the line that would have shown it."""
+    record(database, open_booking("room-1"), change_status("room-1", "confirmed"))
+    log_all(database)
+    connection.execute("UPDATE log_latest SET bits = set_byte(bits, 0, 3)")
+    with tampering(database) as superuser:
+        superuser.execute(
+            r"UPDATE log_checkpoint SET note = regexp_replace(note, '\nbooking-ledger[^\n]*', '')"
+        )
+    record(database, open_booking("room-2"))
+
+    with pytest.raises(BadNote, match="signature"):
+        log_all(database)
+
+    assert newest(connection).size == 2
+
+
+def test_beyond_the_newest_checkpoint_nothing_derived_is_believed(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    record(database, open_booking("room-1"))
+    log_all(database)
+    record(database, change_status("room-1", "confirmed"))
+    log_all(database)
+    connection.execute("UPDATE log_latest SET bits = set_byte(bits, 0, 3)")
+    with tampering(database) as superuser:
+        superuser.execute("DELETE FROM log_checkpoint WHERE size = 2")
+
+    log_all(database)
+
+    assert [kept.size for kept in checkpoints(connection)] == [0, 1, 2]
+    assert_sound(connection)
+
+
+def sign_anew(
+    database: Database, connection: psycopg.Connection, latest: LatestRoot | None
+) -> None:
+    """The newest checkpoint as its signer could have made it too."""
+    kept = newest(connection)
+    signers = signing_keys.signers(connection, MASTER_KEY, ORIGIN)
+    other = sign_checkpoint(ORIGIN, kept.size, kept.root, signers, latest)
+    with tampering(database) as superuser:
+        superuser.execute(
+            "UPDATE log_checkpoint SET note = %s WHERE size = %s", (str(other.note), kept.size)
+        )
+
+
+def test_after_checkpoints_that_do_not_say_which_events_are_the_latest_come_some_that_do(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    record(database, open_booking("room-1"), change_status("room-1", "confirmed"))
+    log_all(database)
+    sign_anew(database, connection, None)
+    connection.execute("UPDATE projection SET version = 1 WHERE name = 'log'")
+    connection.execute("DROP TABLE log_latest")
+    record(database, open_booking("room-2"))
+
+    log_all(database)
+
+    assert [kept.parsed().latest is None for kept in checkpoints(connection)] == [
+        False,
+        True,
+        False,
+    ]
+    signed = newest(connection).parsed().latest
+    assert signed is not None
+    assert signed.root == latest_root_of_events(connection, 3)
+
+
+def test_a_checkpoint_has_the_time_at_which_it_was_of_all_that_was_recorded(
+    database: Database, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = connection.execute("SELECT clock_timestamp()").fetchone()
+    monkeypatch.setattr(projector, "BATCH_EVENTS", 4)
+    open_many(database, 10)
+    log_all(database)
+    after = connection.execute("SELECT clock_timestamp()").fetchone()
+
+    signed = {kept.size: kept.parsed().latest for kept in checkpoints(connection)}
+    times = {size: latest.as_of for size, latest in signed.items() if latest is not None}
+    assert (times[4], times[8]) == (None, None)
+    assert times[10] is not None
+    assert before is not None
+    assert after is not None
+    assert before[0] - timedelta(milliseconds=1) < times[10] < after[0]
+
+
+def test_a_batch_that_failed_leaves_nothing_in_memory(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    log_all(database)
+    projecting_log = LogProjector(database, MASTER_KEY, ORIGIN)
+    record(database, open_booking("room-1"))
+    assert projecting_log.project(connection) == 1
+    record(database, change_status("room-1", "confirmed"))
+    connection.execute("ALTER TABLE log_key RENAME TO elsewhere")
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        projecting_log.project(connection)
+    connection.execute("ALTER TABLE elsewhere RENAME TO log_key")
+
+    assert projecting_log.project(connection) == 1
+    assert_sound(connection)
 
 
 def test_forged_tiles_are_noticed_before_the_next_checkpoint_is_signed(

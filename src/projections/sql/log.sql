@@ -1,6 +1,6 @@
 -- C2SP tiles of the transparency log: up to 256 hashes of 32 bytes. The rightmost tile of each
 -- level grows in place. Derived from the events; dropped or emptied, it is filled anew.
-CREATE TABLE log_tile (
+CREATE TABLE IF NOT EXISTS log_tile (
     level smallint NOT NULL,
     number bigint NOT NULL,
     hashes bytea NOT NULL CHECK (length(hashes) BETWEEN 32 AND 8192 AND length(hashes) % 32 = 0),
@@ -8,3 +8,10 @@ CREATE TABLE log_tile (
 );
 -- Hashes cannot be compressed.
 ALTER TABLE log_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+
+-- Which events are the latest of their booking, as of the newest checkpoint: a bit an event, 8,192
+-- events a page. Derived with the tiles.
+CREATE TABLE IF NOT EXISTS log_latest (
+    number bigint CONSTRAINT log_latest_pkey PRIMARY KEY,
+    bits bytea NOT NULL CHECK (length(bits) = 1024)
+);
