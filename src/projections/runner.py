@@ -8,7 +8,7 @@ import psycopg
 
 from ledger.database import Database
 from ledger.transcoder import event_mapper
-from projections import tables
+from projections import flow_days, tables
 from projections.feed import events_after, wait_for_notification
 from projections.follower import ADVANCE, POSITION, Follower, ProjectionMissing
 from projections.log import tile_table as log_tiles
@@ -82,7 +82,9 @@ class Projector(Follower):
                 raise ProjectionMissing(f"There is no projection {self.name!r}.")
             events = events_after(connection, self._mapper, found[1], BATCH_EVENTS)
             if events:
-                tables.write(connection, batch_rows(events), tables.LIVE)
+                batch = batch_rows(events)
+                tables.write(connection, batch, tables.LIVE)
+                flow_days.add(connection, batch.history, tables.LIVE)
                 connection.execute(ADVANCE, (events[-1].position, self.name))
         return len(events)
 
