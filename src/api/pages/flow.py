@@ -105,7 +105,7 @@ def _bars(buckets: Sequence[Bucket], unit: Unit, asked: Asked) -> list[Bar]:
     bars = []
     for one in buckets:
         last = following(one.start.date(), unit) - timedelta(days=1)
-        href = asked.address(since=f"{one.start:%Y-%m-%d}", until=f"{last:%Y-%m-%d}")
+        href = asked.address(since=f"{one.start:%Y-%m-%d}", until=f"{last:%Y-%m-%d}", change="any")
         bars.append(Bar(one, round(one.changes / most * BAR_HEIGHT, 2), href))
     return bars
 
