@@ -10,7 +10,7 @@ import psycopg
 from projections.queries import Filter, history_conditions
 from projections.rows import BookingRow, milliseconds
 
-LOOKED_THROUGH = 5_000
+LOOKED_THROUGH = 10_000
 """Changes that are looked through one by one for bookings with a status, before all are."""
 LAST_CHARACTER = "\U0010ffff"
 

@@ -93,6 +93,14 @@ def conditions(chosen: Filter, entry: str) -> tuple[str, list[Any]]:
     return "".join(f" AND {sql}" for sql, _ in given), [value for _, value in given]
 
 
+def settings(chosen: Filter) -> str:
+    """What a query of the history is run under. To start helpers for the changes of one person
+    costs more than they bring."""
+    if is_about_somebody(chosen):
+        return f"{SETTINGS}; SET LOCAL max_parallel_workers_per_gather = 0"
+    return SETTINGS
+
+
 def is_about_somebody(chosen: Filter) -> bool:
     """Whether figures name a person or a booking, whom an erasure or a hold may be about."""
     return chosen.changed_by is not None or chosen.booking_id is not None

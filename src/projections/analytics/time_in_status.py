@@ -12,6 +12,7 @@ from projections.analytics.question import (
     Moment,
     conditions,
     is_about_somebody,
+    settings,
 )
 from projections.queries import Filter
 
@@ -50,8 +51,9 @@ STAYED = f"""
         FROM days GROUP BY 1
     )
     SELECT status, closed, total, shortest, longest, (
-        SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY duration)
-        FROM days, unnest(durations) AS duration WHERE days.from_status = stayed.status
+        SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY duration) FROM (
+            SELECT unnest(durations) AS duration FROM days WHERE days.from_status = stayed.status
+        ) AS one
     ), lasted FROM stayed
 """
 
@@ -86,7 +88,7 @@ def time_in_status(
     left_to = "" if to_status is None else ' AND after."toStatus" = %s'
     ended_in = [] if to_status is None else [to_status]
     with connection.transaction():
-        connection.execute(SETTINGS)
+        connection.execute(settings(chosen))
         rows = connection.execute(
             TIME_IN_STATUS.format(where=where, left_to=left_to),
             [at.recorded_at, at.position, at.position, *values, *ended_in],

@@ -13,6 +13,7 @@ from projections.analytics.question import (
     Moment,
     conditions,
     is_about_somebody,
+    settings,
 )
 from projections.queries import Filter
 
@@ -53,9 +54,10 @@ BY_DAYS = """
     FROM {pairs}
 """
 MEDIAN_OF_ALL = """(
-        SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY duration)
-        FROM days, unnest(durations) AS duration
-        WHERE (days.from_status, days.to_status) = (pair.from_status, pair.to_status)
+        SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY duration) FROM (
+            SELECT unnest(durations) AS duration FROM days
+            WHERE (days.from_status, days.to_status) = (pair.from_status, pair.to_status)
+        ) AS one
     )"""
 MEDIANS_BY_DAY = """, medians AS (
         SELECT day AS grouped, from_status, to_status,
@@ -88,7 +90,7 @@ def transitions(
     where, values = conditions(chosen, "entry")
     statement = TRANSITIONS.format(group=GROUPS[group_by], where=where)
     with connection.transaction():
-        connection.execute(SETTINGS)
+        connection.execute(settings(chosen))
         asked = [at.position, *values]
         rows = connection.execute(statement, [*asked, *asked]).fetchall()
     return sorted((Transition(*row) for row in rows), key=_order)
