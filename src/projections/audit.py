@@ -14,7 +14,7 @@ from psycopg import IsolationLevel
 
 from ledger.database import Database
 from ledger.transcoder import EventMapper, event_mapper
-from projections import tables
+from projections import flow_days, tables
 from projections.audit_bookings import check_bookings
 from projections.audit_log import check_log
 from projections.audit_snapshot import Outside, Snapshot
@@ -23,7 +23,7 @@ from projections.findings import Finding, Findings, span
 from projections.rebuild import Progress
 
 NOTHING_OUTSIDE = Outside()
-LOCK_READ_MODEL = 'LOCK TABLE "Booking", "BookingStatusHistory" IN ACCESS SHARE MODE'
+LOCK_READ_MODEL = 'LOCK TABLE "Booking", "BookingStatusHistory", flow_day IN ACCESS SHARE MODE'
 POSITION = "SELECT position FROM projection WHERE name = %s"
 GAPS = """
     SELECT previous, position
@@ -130,5 +130,23 @@ def check_read_model(snapshot: Snapshot, progress: Progress | None) -> None:
         )
 
 
+def check_days(snapshot: Snapshot, progress: Progress | None) -> None:
+    """The days are those of the history, if its own rows are as the events give them."""
+    del progress
+    wrong_rows = ("missing_row", "extra_row", "different_value")
+    if snapshot.position is None or any(one.kind in wrong_rows for one in snapshot.findings.kept):
+        return
+    for day, measure, from_status, to_status, _ in snapshot.stream("days", flow_days.DIFFERENCES):
+        what = f"the {measure} from {from_status!r} to {to_status!r} on {day}"
+        detail = f'"flow_day": {what} is not as the history gives it'
+        snapshot.findings.add("different_value", detail)
+
+
 Check = Callable[[Snapshot, Progress | None], None]
-CHECKS: tuple[Check, ...] = (check_positions, check_read_model, check_log, check_bookings)
+CHECKS: tuple[Check, ...] = (
+    check_positions,
+    check_read_model,
+    check_log,
+    check_bookings,
+    check_days,
+)

@@ -8,7 +8,7 @@ import psycopg
 
 from ledger.database import Database
 from ledger.transcoder import event_mapper
-from projections import tables
+from projections import flow_days, tables
 from projections.feed import stream_after, wait_for_notification
 from projections.follower import ADVANCE, POSITION, Follower, ProjectionMissing
 from projections.log import tile_table as log_tiles
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_EVENTS = 2_000
 WAKE_SECONDS = 5.0
-GATHER_SECONDS = 0.01
+GATHER_SECONDS = 0.02
 """Pause after a batch while events keep coming: fewer and fuller batches leave the database
 and the processor to the writers. It bounds what the read model lags behind under load."""
 
@@ -83,6 +83,7 @@ class Projector(Follower):
             batch = batch_rows(stream_after(connection, self._mapper, found[1], BATCH_EVENTS))
             if batch.events:
                 tables.write(connection, batch, tables.LIVE)
+                flow_days.add(connection, batch.history, tables.LIVE)
                 connection.execute(ADVANCE, (batch.position, self.name))
         return batch.events
 

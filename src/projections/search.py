@@ -10,6 +10,8 @@ import psycopg
 from projections.queries import Filter, history_conditions
 from projections.rows import BookingRow, milliseconds
 
+LOOKED_THROUGH = 10_000
+"""Changes that are looked through one by one for bookings with a status, before all are."""
 LAST_CHARACTER = "\U0010ffff"
 
 
@@ -18,7 +20,7 @@ class Search:
     """What is looked for; None asks nothing. `since` is inclusive, `until` exclusive.
 
     With `changed_by`, `from_status` or `to_status` these bound the change that they describe,
-    else the latest change of the booking.
+    with `any_change` any change, else the latest change of the booking.
     """
 
     prefix: str | None = None
@@ -28,10 +30,15 @@ class Search:
     to_status: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    any_change: bool = False
 
     @property
     def of_change(self) -> bool:
-        return (self.changed_by, self.from_status, self.to_status) != (None, None, None)
+        return self.any_change or (self.changed_by, self.from_status, self.to_status) != (
+            None,
+            None,
+            None,
+        )
 
     @property
     def change(self) -> Filter:
@@ -60,6 +67,7 @@ class Found(NamedTuple):
 
 Place = tuple[datetime, int | str]
 
+_NEWEST_FIRST = "at DESC, tie DESC"
 _BOOKING = ", ".join(f'booking."{name}"' for name in BookingRow._fields)
 # Only the rows of the page are joined with their latest change.
 _WITH_LATEST = """
@@ -75,16 +83,30 @@ def find_bookings(
     connection: psycopg.Connection, search: Search, size: int, after: Place | None = None
 ) -> Sequence[Found]:
     """One more than the page holds, if there is: by id where its beginning is given, else the
-    newest change first. Each of these walks an index from where the page before ended."""
+    newest change first. Each of these walks an index from where the page before ended.
+
+    The exception is a change and a status now that few bookings have together: when the newest
+    changes do not fill the page, all of that kind are put beside all bookings of that status.
+    """
     if search.prefix is not None:
-        found, values = _by_id(search, search.prefix, after)
-        order = "id"
-    elif search.of_change:
+        return _page(connection, _by_id(search, search.prefix, after), "id", size)
+    if not search.of_change:
+        return _page(connection, _by_latest(search, after), _NEWEST_FIRST, size)
+    if search.status is not None:
+        rows = _page(connection, _by_change(search, after, LOOKED_THROUGH), _NEWEST_FIRST, size)
+        if len(rows) > size:
+            return rows
         found, values = _by_change(search, after)
-        order = "at DESC, tie DESC"
-    else:
-        found, values = _by_latest(search, after)
-        order = "at DESC, tie DESC"
+        # For all of them, not for the first few, PostgreSQL is to find the best way.
+        found = f"SELECT * FROM ({found} OFFSET 0) AS every"
+        return _page(connection, (found, values), _NEWEST_FIRST, size)
+    return _page(connection, _by_change(search, after), _NEWEST_FIRST, size)
+
+
+def _page(
+    connection: psycopg.Connection, asked: tuple[str, list[Any]], order: str, size: int
+) -> Sequence[Found]:
+    found, values = asked
     statement = _WITH_LATEST.format(found=f"{found} ORDER BY {order} LIMIT %s", order=order)
     width = len(BookingRow._fields)
     rows = connection.execute(statement.encode(), [*values, size + 1])
@@ -113,32 +135,42 @@ def _by_id(search: Search, prefix: str, after: Place | None) -> tuple[str, list[
     if not search.of_change:
         return _where(found, conditions + _booking_conditions(search))
     some, values = _where(
-        'SELECT FROM "BookingStatusHistory" AS change', history_conditions(search.change, "change")
+        'SELECT FROM "BookingStatusHistory" AS change WHERE change."bookingId" = booking.id',
+        history_conditions(search.change, "change"),
     )
     conditions.append(("status = %s", search.status))
     statement, given = _where(found, conditions)
-    return f'{statement} AND EXISTS ({some} AND change."bookingId" = booking.id)', [*given, *values]
+    return f"{statement} AND EXISTS ({some})", [*given, *values]
 
 
-def _by_change(search: Search, after: Place | None) -> tuple[str, list[Any]]:
-    """Changes that fit, but of each booking only the latest of them."""
-    found = f"""
-        SELECT {_BOOKING}, change."createdAt" AS at, change.position AS tie
-        FROM "BookingStatusHistory" AS change
-        JOIN "Booking" AS booking ON booking.id = change."bookingId"
-    """
+def _by_change(
+    search: Search, after: Place | None, newest: int | None = None
+) -> tuple[str, list[Any]]:
+    """Changes that fit, but of each booking only the latest of them. With `newest`, so many
+    changes at most are looked at."""
     conditions = history_conditions(search.change, "change")
-    conditions.append(("booking.status = %s", search.status))
     if after is not None:
         conditions.append(('(change."createdAt", change.position) < (%s, %s)', after))
-    statement, values = _where(found, conditions)
-    later, later_values = _where(
-        'SELECT FROM "BookingStatusHistory" AS later', history_conditions(search.change, "later")
-    )
+    changes, values = _where('SELECT * FROM "BookingStatusHistory" AS change', conditions)
+    if newest is not None:
+        changes += ' ORDER BY change."createdAt" DESC, change.position DESC LIMIT %s'
+        values.append(newest)
+    found = f"""
+        SELECT {_BOOKING}, change."createdAt" AS at, change.position AS tie
+        FROM ({changes}) AS change JOIN "Booking" AS booking ON booking.id = change."bookingId"
+        WHERE true
+    """
+    if search.status is not None:
+        found += " AND booking.status = %s"
+        values.append(search.status)
     same = 'later."bookingId" = change."bookingId"'
+    later, later_values = _where(
+        f'SELECT FROM "BookingStatusHistory" AS later WHERE {same}',
+        history_conditions(search.change, "later"),
+    )
     newer = '(later."createdAt", later.position) > (change."createdAt", change.position)'
-    statement += f" AND NOT EXISTS ({later} AND {same} AND {newer})"
-    return statement, [*values, *later_values]
+    found += f" AND NOT EXISTS ({later} AND {newer})"
+    return found, [*values, *later_values]
 
 
 def _booking_conditions(search: Search) -> list[tuple[str, Any]]:
@@ -156,7 +188,8 @@ def _where(select: str, conditions: Sequence[tuple[str, Any]]) -> tuple[str, lis
     for _, value in given:
         values += value if isinstance(value, tuple) else [value]
     where = " AND ".join(condition for condition, _ in given)
-    return (f"{select} WHERE {where}" if where else select), values
+    begun = "AND" if " WHERE " in select else "WHERE"
+    return (f"{select} {begun} {where}" if where else select), values
 
 
 def after_all(prefix: str) -> str | None:

@@ -10,7 +10,7 @@ from ledger.schema import analyst_role, app_role
 from projections.rows import Batch, BookingRow, HistoryRow
 
 NAME = "status_history"
-VERSION = 3
+VERSION = 4
 """Raised whenever the rows that events give, or the views, change: every ledger is then rebuilt."""
 
 ANALYTICS_VIEWS = (
@@ -80,7 +80,9 @@ def create_views(connection: psycopg.Connection, suffix: str, schema: str) -> No
 
 def drop(connection: psycopg.Connection, suffix: str) -> None:
     """Drop the tables. Fails, naming them, where objects of others depend on them."""
-    connection.execute(f'DROP TABLE IF EXISTS "BookingStatusHistory{suffix}", "Booking{suffix}"')
+    connection.execute(
+        f'DROP TABLE IF EXISTS "BookingStatusHistory{suffix}", "Booking{suffix}", flow_day{suffix}'
+    )
 
 
 def lock_live(connection: psycopg.Connection, attempt: int) -> None:
@@ -111,7 +113,8 @@ def _exists(connection: psycopg.Connection, name: str) -> bool:
 
 
 def exist(connection: psycopg.Connection) -> bool:
-    return all(_exists(connection, name) for name in ('"Booking"', '"BookingStatusHistory"'))
+    names = ('"Booking"', '"BookingStatusHistory"', "flow_day")
+    return all(_exists(connection, name) for name in names)
 
 
 def history_oid(connection: psycopg.Connection, suffix: str) -> int:
@@ -183,7 +186,9 @@ def rename(connection: psycopg.Connection, suffix: str) -> None:
         """,
         {
             "suffix": suffix,
-            "tables": [f'"Booking{suffix}"', f'"BookingStatusHistory{suffix}"'],
+            "tables": [
+                *(f'"Booking{suffix}"', f'"BookingStatusHistory{suffix}"', f"flow_day{suffix}")
+            ],
         },
     ).fetchall()
     # The statements name tables that they rename: constraints and indexes go first.

@@ -3,9 +3,10 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import httpx
+import psycopg
 import pytest
 from ledger_service import Service
 from scenes import open_booking, record
@@ -14,6 +15,7 @@ from api.pages import flow_figures
 from api.pages.flow_figures import FlowFigures
 from api.store import Store
 from ledger.database import Database
+from projections.analytics.question import Moment
 from projections.catch_up import catch_up
 from projections.queries import Filter
 
@@ -56,15 +58,17 @@ def test_waiting_for_the_read_model_does_not_make_them_dear(
     database: Database, figures: FlowFigures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(database, "a")
-    now = flow_figures.moment
+    now = flow_figures.newest
 
-    def late(*given: object) -> object:
+    @contextmanager
+    def late(connection: psycopg.Connection) -> Iterator[Moment]:
         time.sleep(0.6)
-        return now(*given)  # type: ignore[arg-type]
+        with now(connection) as at:
+            yield at
 
     with monkeypatch.context() as patched:
         patched.setattr(flow_figures, "DEAR_SECONDS", 0.5)
-        patched.setattr(flow_figures, "moment", late)
+        patched.setattr(flow_figures, "newest", late)
         assert opened(figures) == (1, False)
         add(database, "b")
         assert opened(figures) == (2, False)

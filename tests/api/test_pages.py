@@ -278,3 +278,17 @@ def as_browsers_go(href: str) -> str:
     segments = [one.lower().replace("%2e", ".") for one in path.split("/")]
     assert not {".", ".."} & set(segments), href
     return href
+
+
+def test_large_files_are_sent_small_to_who_takes_them(browser: httpx.Client) -> None:
+    (script,) = re.findall(r'src="(/static/[^"]+/chart.js)"', browser.get("/flow").text)
+
+    small = browser.get(script, headers={"Accept-Encoding": "gzip"})
+    whole = browser.get(script, headers={"Accept-Encoding": "identity"})
+
+    assert small.content == whole.content  # httpx has unpacked it
+    assert b"Chart.js v4" in whole.content[:100]
+    assert (small.headers["Content-Encoding"], small.headers["Vary"]) == ("gzip", "Accept-Encoding")
+    assert int(small.headers["Content-Length"]) < len(whole.content) / 4
+    assert "Content-Encoding" not in whole.headers
+    assert whole.headers["Vary"] == "Accept-Encoding"

@@ -2,7 +2,7 @@
 
 import pytest
 from browser_window import Window
-from ledger_service import Service
+from ledger_service import ADMIN_KEY, Service
 from log_scenes import logging_on
 from playwright.sync_api import expect
 
@@ -144,3 +144,56 @@ def test_health_names_what_failed(service: Service, window: Window) -> None:
     expect(page.get_by_role("status")).to_contain_text("Degraded: Log")
     expect(page.get_by_text(HOSTILE)).to_be_visible()
     assert page.title() != "taken"
+
+
+def log_in_with_another_key(service: Service, window: Window) -> str:
+    """The id of the key."""
+    made = service.client.post("/api/keys", json={"name": "a guest", "role": "reader"}).json()
+    window.page.context.clear_cookies()
+    window.page.context.request.post("/login", form={"key": made["secret"]})
+    return str(made["id"])
+
+
+@pytest.mark.parametrize("address", ["/live", "/bookings/4711"])
+def test_when_the_key_is_revoked_the_page_says_so_and_asks_no_more(
+    service: Service, window: Window, address: str
+) -> None:
+    service.open("4711")
+    key = log_in_with_another_key(service, window)
+    page = window.page
+    # A stream that is open stays so until one side closes it; this one is not.
+    page.route(
+        "**/api/events/stream*", lambda route: route.fulfill(status=503, body="busy"), times=1
+    )
+    page.goto(address)
+    expect(page.get_by_role("alert")).to_be_hidden()
+    service.client.delete(f"/api/keys/{key}").raise_for_status()
+
+    notice = page.get_by_role("alert")
+    expect(notice).to_contain_text("the key was revoked", timeout=20_000)
+    window.assert_fits()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(4_500)
+    assert asked == []
+    notice.get_by_role("link", name="Log in again").click()
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    page.get_by_label("Key").fill(ADMIN_KEY)
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(f"{service.url}{address}")
+    window.complaints.clear()  # of the status 401
+
+
+def test_health_says_when_the_key_is_revoked_and_asks_no_more(
+    service: Service, window: Window
+) -> None:
+    key = log_in_with_another_key(service, window)
+    page = window.page
+    page.goto("/health")
+    service.client.delete(f"/api/keys/{key}").raise_for_status()
+    expect(page.get_by_role("alert")).to_contain_text("the key was revoked", timeout=9_000)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(6_000)
+    assert asked == []
+    window.complaints.clear()  # of the status 401

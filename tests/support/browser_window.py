@@ -1,6 +1,7 @@
 """A window of a real browser, which hears what the browser complains of."""
 
 from pathlib import Path
+from typing import Literal
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page
@@ -27,12 +28,20 @@ class Window:
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
     def assert_accessible(self) -> None:
-        violations = Axe().run(self.page).response["violations"]
-        assert [
+        """In the light and in the dark; then it is as bright as before."""
+        is_dark = self.page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+        for dark in (not is_dark, is_dark):
+            brightness: Literal["light", "dark"] = "dark" if dark else "light"
+            # Half-way between two colours there is no contrast.
+            self.page.emulate_media(color_scheme=brightness, reduced_motion="reduce")
+            assert self._violations() == [], brightness
+
+    def _violations(self) -> list[tuple[str, list[str]]]:
+        return [
             (one["id"], [node["html"][:120] for node in one["nodes"]])
-            for one in violations
+            for one in Axe().run(self.page).response["violations"]
             if one["impact"] in REPORTED
-        ] == []
+        ]
 
     def assert_fits(self) -> None:
         """Nothing makes the page scroll sideways."""

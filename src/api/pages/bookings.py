@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -59,6 +59,7 @@ class Asked:
     toStatus: str | None  # noqa: N815
     since: str | None
     until: str | None
+    change: Literal["any"] | None = None
 
     def address(self, **other: str | None) -> str:
         """Where the list is that asks the same, but for what is said otherwise."""
@@ -79,6 +80,7 @@ class Asked:
             to_status=self.toStatus,
             since=None if self.since is None else _read_time(self.since),
             until=until,
+            any_change=self.change == "any",
         )
 
 
@@ -90,8 +92,9 @@ async def _asked(
     to_status: Annotated[Status | None, Query(alias="toStatus")] = None,
     since: When = None,
     until: When = None,
+    change: Annotated[Literal["any"] | None, Query()] = None,
 ) -> Asked:
-    return Asked(id, status, who, from_status, to_status, since, until)
+    return Asked(id, status, who, from_status, to_status, since, until, change)
 
 
 @router.get("/")

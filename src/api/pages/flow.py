@@ -18,7 +18,7 @@ from api.pages.navigation import FLOW
 from api.pages.rendering import page
 from projections.analytics.time_in_status import TimeInStatus
 from projections.analytics.transitions import Transition
-from projections.analytics.volume import Bucket, Unit
+from projections.analytics.volume import Bucket, Unit, following
 from projections.queries import Filter
 
 router = APIRouter(include_in_schema=False)
@@ -104,16 +104,10 @@ def _bars(buckets: Sequence[Bucket], unit: Unit, asked: Asked) -> list[Bar]:
     most = max((one.changes for one in buckets), default=0) or 1
     bars = []
     for one in buckets:
-        last = _next(one.start, unit) - timedelta(days=1)
-        href = asked.address(since=f"{one.start:%Y-%m-%d}", until=f"{last:%Y-%m-%d}")
+        last = following(one.start.date(), unit) - timedelta(days=1)
+        href = asked.address(since=f"{one.start:%Y-%m-%d}", until=f"{last:%Y-%m-%d}", change="any")
         bars.append(Bar(one, round(one.changes / most * BAR_HEIGHT, 2), href))
     return bars
-
-
-def _next(start: datetime, unit: Unit) -> datetime:
-    if unit == "month":
-        return (start + timedelta(days=31)).replace(day=1)
-    return start + timedelta(days=7 if unit == "week" else 1)
 
 
 def _periods(asked: Asked) -> list[tuple[str, str, bool]]:

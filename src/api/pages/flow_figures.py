@@ -1,18 +1,16 @@
-"""The figures of the flow page: asked side by side, once for all who want them, and kept."""
+"""The figures of the flow page: asked in one sight, once for all who want them, and kept."""
 
 import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import psycopg
+from typing import Any
 
 from api.store import Store
-from projections.analytics.question import Moment, moment
+from projections.analytics.question import Moment, newest
 from projections.analytics.time_in_status import TimeInStatus, time_in_status
 from projections.analytics.transitions import Transition, transitions
 from projections.analytics.volume import Bucket, Unit, volume
@@ -34,8 +32,6 @@ AT_ONCE = 2
 """Periods whose figures are found at one time; who asks for more waits."""
 FIRST_EVENTS_MAX = 1_000_000
 """Up to this many events the figures of all time are found at the start, before anybody asks."""
-
-FoundT = TypeVar("FoundT")
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,6 @@ class FlowFigures:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._queries = ThreadPoolExecutor(3, "figures")
         self._askers = ThreadPoolExecutor(AT_ONCE, "figures of a period")
         self._kept: OrderedDict[Filter, Figures] = OrderedDict()
         self._asked: dict[Filter, Future[Figures]] = {}
@@ -94,7 +89,6 @@ class FlowFigures:
 
     def close(self) -> None:
         self._askers.shutdown(cancel_futures=True)
-        self._queries.shutdown()
 
     def _begin(self) -> None:
         with self._store.connection() as connection:
@@ -129,21 +123,12 @@ class FlowFigures:
                 del self._asked[chosen]
 
     def _find(self, chosen: Filter) -> Figures:
-        with self._store.connection() as connection:
-            at = moment(connection, None)
-        started = time.monotonic()  # to wait for the read model does not make figures dear
-        ask = self._queries.submit
-        rows = ask(self._with_connection, lambda c: transitions(c, at, chosen))
-        stays = ask(self._with_connection, lambda c: time_in_status(c, at, chosen))
-        counted = ask(self._with_connection, lambda c: volume(c, at, chosen))
-        unit, buckets = counted.result()
-        found = rows.result(), stays.result()
-        seconds = time.monotonic() - started
-        return Figures(at, started, seconds, *found, unit, buckets)
-
-    def _with_connection(self, ask: Callable[[psycopg.Connection], FoundT]) -> FoundT:
-        with self._store.connection() as connection:
-            return ask(connection)
+        with self._store.connection() as connection, newest(connection) as at:
+            started = time.monotonic()  # to wait for the read model does not make figures dear
+            rows = transitions(connection, at, chosen)
+            stays = time_in_status(connection, at, chosen)
+            unit, buckets = volume(connection, at, chosen)
+        return Figures(at, started, time.monotonic() - started, rows, stays, unit, buckets)
 
 
 def _can_be_shown(kept: Figures, chosen: Filter) -> bool:

@@ -1,8 +1,17 @@
-"""Where the statuses and transitions of a flow stand on paper: layers from left to right. Pure."""
+"""Where the statuses and transitions of a flow stand on paper: layers from left to right. Pure.
+
+grandalf finds the layers and the order in them (decision 0020). A line that passes a layer has a
+place of its own there, so it crosses no box.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import sqrt
+
+from grandalf.graphs import Edge, Graph, Vertex, graph_core
+from grandalf.layouts import SugiyamaLayout, VertexViewer
+from grandalf.utils.poset import Poset
 
 from projections.analytics.transitions import Transition
 
@@ -10,8 +19,13 @@ EDGES_MAX = 24
 """More lines than this nobody can follow; the table has all of them."""
 
 WIDTH, HEIGHT = 150, 48
-_COLUMN, _ROW, _MARGIN = 310, 104, 24
+_GAP, _ROW, _MARGIN = 170, 40, 24
+_PASSING = 26
+_LABEL = 17
 _STROKE_MIN, _STROKE_MAX = 1.2, 7.0
+
+Point = tuple[float, float]
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,68 +59,174 @@ class FlowMap:
 
 
 def draw(rows: Sequence[Transition]) -> FlowMap:
-    """Each status once, in the column of how many changes it is away from a first status; the
-    `EDGES_MAX` most frequent transitions between them."""
+    """The `EDGES_MAX` most frequent transitions, and the statuses that they and first entries lead
+    to or come from, each once, left of those that follow it where there is no way back."""
     changes = [row for row in rows if row.from_status is not None]
     shown = sorted(changes, key=lambda row: -row.changes)[:EDGES_MAX]
-    entered: dict[str, int] = {}
-    for row in rows:
-        entered[row.to_status] = entered.get(row.to_status, 0) + row.changes
-        if row.from_status is not None:
-            entered.setdefault(row.from_status, 0)
-    boxes = _boxes(entered, _layers(entered, rows))
-    width = max((box.x for box in boxes.values()), default=0) + WIDTH + _MARGIN
-    height = max((box.y for box in boxes.values()), default=0) + HEIGHT + 3 * _MARGIN
-    most = max((row.changes for row in shown), default=1)
-    lines = [_line(row, boxes[row.from_status or ""], boxes[row.to_status], most) for row in shown]
-    return FlowMap(list(boxes.values()), lines, width, height, len(changes) - len(shown))
+    pairs = {(str(row.from_status), row.to_status): row for row in shown}
+    first = [row.to_status for row in rows if row.from_status is None]
+    placed = _place(dict.fromkeys([*first, *(status for pair in pairs for status in pair)]), pairs)
+    boxes = []
+    for status, (x, y) in placed.centres.items():
+        entered = sum(row.changes for row in rows if row.to_status == status)
+        boxes.append(Box(status, entered, x - WIDTH / 2, y - HEIGHT / 2))
+    return FlowMap(
+        boxes,
+        _lines(pairs, placed),
+        max((box.x + WIDTH for box in boxes), default=0) + _MARGIN,
+        max((y + HEIGHT / 2 for _, y in placed.points()), default=0) + _MARGIN,
+        len(changes) - len(shown),
+    )
 
 
-def _layers(statuses: Iterable[str], rows: Sequence[Transition]) -> dict[str, int]:
-    layers = {row.to_status: 0 for row in rows if row.from_status is None}
-    onward: dict[str, list[str]] = {}
-    for row in rows:
-        if row.from_status is not None:
-            onward.setdefault(row.from_status, []).append(row.to_status)
-    if not layers and onward:  # in this period nothing was opened
-        layers = {max(onward, key=lambda status: len(onward[status])): 0}
-    reached = list(layers)
-    for status in reached:  # grows while it is gone through
-        for following in onward.get(status, ()):
-            if following not in layers:
-                layers[following] = layers[status] + 1
-                reached.append(following)
-    return {status: layers.get(status, 0) for status in statuses}
+@dataclass(frozen=True)
+class _Placed:
+    """The centre of each box, and through which points each line passes the layers between."""
+
+    centres: dict[str, Point]
+    between: dict[Pair, list[Point]]
+
+    def points(self) -> Iterable[Point]:
+        yield from self.centres.values()
+        for points in self.between.values():
+            yield from points
 
 
-def _boxes(entered: Mapping[str, int], layers: Mapping[str, int]) -> dict[str, Box]:
-    columns: dict[int, list[str]] = {}
-    for status in sorted(entered, key=lambda one: (-entered[one], one)):
-        columns.setdefault(layers[status], []).append(status)
-    tallest = max((len(column) for column in columns.values()), default=0)
-    boxes: dict[str, Box] = {}
-    for layer, column in columns.items():
-        top = (tallest - len(column)) * _ROW / 2 + 2 * _MARGIN
-        for place, status in enumerate(column):
-            x, y = _MARGIN + layer * _COLUMN, top + place * _ROW
-            boxes[status] = Box(status, entered[status], x, y)
-    return boxes
+class _Passed:
+    """Hears from grandalf through which points an edge goes, from centre to centre."""
+
+    points: Sequence[Point] = ()
+
+    def setpath(self, points: Sequence[Point]) -> None:
+        self.points = points
 
 
-def _line(row: Transition, start: Box, end: Box, most: int) -> Line:
-    stroke = _STROKE_MIN + (_STROKE_MAX - _STROKE_MIN) * sqrt(row.changes / most)
-    if end.x > start.x:
-        x1, y1, x2, y2 = start.x + WIDTH, start.y + HEIGHT / 2, end.x, end.y + HEIGHT / 2
+def _place(statuses: Iterable[str], pairs: Iterable[Pair]) -> _Placed:
+    """Parts that nothing connects stand below each other."""
+    vertices = {status: Vertex(status) for status in statuses}
+    for vertex in vertices.values():  # grandalf draws from top to bottom: turned by a quarter
+        vertex.view = VertexViewer(w=HEIGHT, h=WIDTH)
+    edges = [Edge(vertices[a], vertices[b]) for a, b in pairs if a != b]
+    for edge in edges:
+        edge.view = _Passed()
+    graph = Graph(list(vertices.values()), edges)
+    placed, top = _Placed({}, {}), float(_MARGIN)
+    for part in graph.C:
+        # In our order: in grandalf's own the same flow would be drawn in another way each time.
+        part.sV = Poset(vertex for vertex in vertices.values() if vertex in part.sV)
+        part.sE = Poset(edge for edge in edges if edge in part.sE)
+        centres, between = _place_part(part)
+        points = [*centres.values(), *(point for some in between.values() for point in some)]
+        left = min(x for x, _ in points) - WIDTH / 2 - _MARGIN
+        up = min(y for _, y in points) - HEIGHT / 2 - top
+        moved = {name: (x - left, y - up) for name, (x, y) in centres.items()}
+        placed.centres.update(moved)
+        placed.between.update(
+            {pair: [(x - left, y - up) for x, y in some] for pair, some in between.items()}
+        )
+        top = max(y for _, y in points) - up + HEIGHT / 2 + _ROW
+    return placed
+
+
+def _place_part(part: graph_core) -> tuple[dict[str, Point], dict[Pair, list[Point]]]:
+    back = _ways_back(list(part.sV))
+    roots = [vertex for vertex in part.sV if all(edge in back for edge in vertex.e_in())]
+    layout = SugiyamaLayout(part)
+    layout.xspace, layout.yspace = _ROW, _GAP
+    layout.dw, layout.dh = _PASSING, WIDTH  # what a line that passes takes
+    layout.init_all(roots=roots, inverted_edges=back)
+    layout.draw(8)
+    centres = {vertex.data: _turned(vertex.view.xy) for vertex in part.sV}
+    between = {
+        (edge.v[0].data, edge.v[1].data): [_turned(point) for point in edge.view.points[1:-1]]
+        for edge in part.sE
+    }
+    return centres, between
+
+
+def _ways_back(order: Sequence[Vertex]) -> list[Edge]:
+    """Edges that lead back to where one came from; without them nothing goes round."""
+    back: list[Edge] = []
+    under_way: dict[Vertex, bool] = {}
+
+    def visit(vertex: Vertex) -> None:
+        under_way[vertex] = True
+        for edge in vertex.e_out():
+            if under_way.get(edge.v[1]):
+                back.append(edge)
+            elif edge.v[1] not in under_way:
+                visit(edge.v[1])
+        under_way[vertex] = False
+
+    for vertex in order:
+        if vertex not in under_way:
+            visit(vertex)
+    return back
+
+
+def _turned(point: Point) -> Point:
+    return float(point[1]), float(point[0])
+
+
+def _lines(pairs: Mapping[Pair, Transition], placed: _Placed) -> list[Line]:
+    most = max((row.changes for row in pairs.values()), default=1)
+    ways = _ways(pairs, placed)
+    labels = _labels(ways)
+    return [
+        Line(
+            row,
+            _path(ways[pair]),
+            _STROKE_MIN + (_STROKE_MAX - _STROKE_MIN) * sqrt(row.changes / most),
+            *labels[pair],
+        )
+        for pair, row in pairs.items()
+        if pair in ways
+    ]
+
+
+def _ways(pairs: Iterable[Pair], placed: _Placed) -> dict[Pair, list[Point]]:
+    """Corners of each line. Those that touch a side of a box share it out, in the order of where
+    they go, so that they do not lie on each other."""
+    touching: dict[tuple[str, int], list[tuple[float, Pair]]] = {}
+    between = {pair: placed.between[pair] for pair in pairs if pair in placed.between}
+    for pair, passed in between.items():
+        for here, there, points in ((*pair, passed), (*pair[::-1], passed[::-1])):
+            nearest = points[0] if points else placed.centres[there]
+            side = 1 if nearest[0] > placed.centres[here][0] else -1
+            touching.setdefault((here, side), []).append((nearest[1], pair))
+    ends: dict[tuple[str, Pair], Point] = {}
+    for (status, side), some in touching.items():
+        x, y = placed.centres[status]
+        for place, (_, pair) in enumerate(sorted(some), start=1):
+            share = (place / (len(some) + 1) - 0.5) * HEIGHT
+            ends[status, pair] = (x + side * WIDTH / 2, y + share)
+    ways = {}
+    for pair, passed in between.items():
+        start, end = ends[pair[0], pair], ends[pair[1], pair]
+        half = WIDTH / 2 if end[0] > start[0] else -WIDTH / 2
+        corners = [corner for x, y in passed for corner in ((x - half, y), (x + half, y))]
+        ways[pair] = [start, *corners, end]
+    return ways
+
+
+def _path(way: Sequence[Point]) -> str:
+    text = "M{:g} {:g}".format(*way[0])
+    for (x1, y1), (x2, y2) in pairwise(way):
         bend = (x2 - x1) / 2
-        path = f"M{x1:g} {y1:g}C{x1 + bend:g} {y1:g} {x2 - bend:g} {y2:g} {x2:g} {y2:g}"
-        # Nearer to its end, where lines that begin together have parted.
-        return Line(row, path, stroke, x1 + (x2 - x1) * 0.62, y1 + (y2 - y1) * 0.68 - 6)
-    x1, x2 = start.x + WIDTH * 0.35, end.x + WIDTH * 0.65
-    y1, y2 = start.y, end.y
-    if end.x == start.x and end.y > start.y:
-        y1, x1, x2 = start.y + HEIGHT, start.x + WIDTH * 0.5, end.x + WIDTH * 0.5
-        path = f"M{x1:g} {y1:g}L{x2:g} {y2:g}"
-        return Line(row, path, stroke, x1 + 8, (y1 + y2) / 2)
-    top = min(y1, y2) - 44
-    path = f"M{x1:g} {y1:g}C{x1:g} {top:g} {x2:g} {top:g} {x2:g} {y2:g}"
-    return Line(row, path, stroke, (x1 + x2) / 2, top + 16)
+        text += f"C{x1 + bend:g} {y1:g} {x2 - bend:g} {y2:g} {x2:g} {y2:g}"
+    return text
+
+
+def _labels(ways: Mapping[Pair, Sequence[Point]]) -> dict[Pair, Point]:
+    """In the middle of the gap before its end, moved where two would stand on each other."""
+    columns: dict[float, list[tuple[float, Pair]]] = {}
+    for pair, way in ways.items():
+        (x1, y1), (x2, y2) = way[-2:]
+        columns.setdefault(round((x1 + x2) / 2), []).append(((y1 + y2) / 2 - 6, pair))
+    labels: dict[Pair, Point] = {}
+    for x, some in columns.items():
+        lowest = float("-inf")
+        for y, pair in sorted(some):
+            lowest = max(y, lowest + _LABEL)
+            labels[pair] = (x, lowest)
+    return labels

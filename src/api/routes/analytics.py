@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -27,7 +28,7 @@ from api.routes.lists import (
 )
 from api.store import Store, TheStore
 from projections.analytics.funnel import Funnel, funnel
-from projections.analytics.question import Moment, moment
+from projections.analytics.question import Moment, is_about_somebody, moment, newest
 from projections.analytics.time_in_status import TimeInStatus, time_in_status
 from projections.analytics.transitions import GroupBy, Transition, transitions
 from projections.queries import Filter
@@ -84,7 +85,7 @@ def transition_figures(
         rows = transitions(connection, at, chosen, group_by)
         return {"transitions": [_transition(row, group_by) for row in rows]}
 
-    personal = _about_somebody(chosen) or group_by == "changedBy"
+    personal = is_about_somebody(chosen) or group_by == "changedBy"
     what = None if personal else ("transitions", chosen, group_by)
     return _answer(request, store, as_of_position, if_none_match, what, content)
 
@@ -117,7 +118,7 @@ def time_figures(
         rows = time_in_status(connection, at, chosen, to_status)
         return {"statuses": [_stay(row) for row in rows]}
 
-    what = None if _about_somebody(chosen) else ("time-in-status", chosen, to_status)
+    what = None if is_about_somebody(chosen) else ("time-in-status", chosen, to_status)
     return _answer(request, store, as_of_position, if_none_match, what, content)
 
 
@@ -154,10 +155,6 @@ def funnel_figures(
     return _answer(request, store, as_of_position, if_none_match, what, content)
 
 
-def _about_somebody(chosen: Filter) -> bool:
-    return chosen.changed_by is not None or chosen.booking_id is not None
-
-
 def _answer(
     request: Request,
     store: Store,
@@ -168,8 +165,7 @@ def _answer(
 ) -> Response:
     """`what` names the question where its answer may be remembered: nothing personal is."""
     remembered: Remembered = request.app.state.remembered
-    with store.connection() as connection:
-        at = moment(connection, as_of_position)
+    with store.connection() as connection, _moment(connection, as_of_position) as at:
         key = None if what is None else (at.position, *what)
         body = None if key is None else remembered.get(key)
         if body is None:
@@ -185,6 +181,14 @@ def _answer(
     if if_none_match is not None and matches(if_none_match, tag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")
+
+
+def _moment(
+    connection: psycopg.Connection, as_of_position: int | None
+) -> AbstractContextManager[Moment]:
+    if as_of_position is None:
+        return newest(connection)
+    return nullcontext(moment(connection, as_of_position))
 
 
 def _as_of(at: Moment) -> dict[str, Any]:

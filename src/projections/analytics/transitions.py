@@ -6,7 +6,15 @@ from typing import Literal, NamedTuple
 
 import psycopg
 
-from projections.analytics.question import MILLISECONDS, SETTINGS, Moment, conditions
+from projections.analytics.days import by_days
+from projections.analytics.question import (
+    MILLISECONDS,
+    SETTINGS,
+    Moment,
+    conditions,
+    is_about_somebody,
+    settings,
+)
 from projections.queries import Filter
 
 GroupBy = Literal["day", "changedBy"]
@@ -34,6 +42,28 @@ TRANSITIONS = f"""
     WHERE entry.version = 1 AND entry.position <= %s{{where}}
     GROUP BY 1, 2, 3
 """
+# A median for each pair is found quicker by itself than by sorting with the statuses; for each day
+# and pair there are too many.
+BY_DAYS = """
+    WITH days AS ({days}), pair AS (
+        SELECT {group} AS grouped, from_status, to_status, sum(changes)::bigint AS changes,
+            sum(total)::bigint AS total, min(shortest) AS shortest, max(longest) AS longest
+        FROM days GROUP BY 1, 2, 3
+    ){medians}
+    SELECT grouped, nullif(from_status, ''), to_status, changes, total, shortest, longest, {median}
+    FROM {pairs}
+"""
+MEDIAN_OF_ALL = """(
+        SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY duration) FROM (
+            SELECT unnest(durations) AS duration FROM days
+            WHERE (days.from_status, days.to_status) = (pair.from_status, pair.to_status)
+        ) AS one
+    )"""
+MEDIANS_BY_DAY = """, medians AS (
+        SELECT day AS grouped, from_status, to_status,
+            percentile_cont(0.5) WITHIN GROUP (ORDER BY duration) AS median
+        FROM days, unnest(durations) AS duration GROUP BY 1, 2, 3
+    )"""
 GROUPS = {None: "NULL::text", "day": 'entry."createdAt"::date', "changedBy": 'entry."changedBy"'}
 
 
@@ -55,12 +85,29 @@ def transitions(
     connection: psycopg.Connection, at: Moment, chosen: Filter, group_by: GroupBy | None = None
 ) -> Sequence[Transition]:
     """By group, from, to, nulls first. The filter chooses changes, as in the list of history."""
+    if at.by_days and group_by != "changedBy" and not is_about_somebody(chosen):
+        return _by_days(connection, chosen, group_by)
     where, values = conditions(chosen, "entry")
     statement = TRANSITIONS.format(group=GROUPS[group_by], where=where)
     with connection.transaction():
-        connection.execute(SETTINGS)
+        connection.execute(settings(chosen))
         asked = [at.position, *values]
         rows = connection.execute(statement, [*asked, *asked]).fetchall()
+    return sorted((Transition(*row) for row in rows), key=_order)
+
+
+def _by_days(
+    connection: psycopg.Connection, chosen: Filter, group_by: GroupBy | None
+) -> Sequence[Transition]:
+    days, values = by_days("change", chosen, chosen.from_status, chosen.status)
+    if group_by is None:
+        parts = {"group": "NULL::text", "medians": "", "median": MEDIAN_OF_ALL, "pairs": "pair"}
+    else:
+        joined = "pair LEFT JOIN medians USING (grouped, from_status, to_status)"
+        parts = {"group": "day", "medians": MEDIANS_BY_DAY, "median": "median", "pairs": joined}
+    with connection.transaction():
+        connection.execute(SETTINGS)
+        rows = connection.execute(BY_DAYS.format(days=days, **parts).encode(), values).fetchall()
     return sorted((Transition(*row) for row in rows), key=_order)
 
 

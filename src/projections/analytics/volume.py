@@ -1,33 +1,27 @@
 """How many changes occurred, over time."""
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Literal, NamedTuple
 
 import psycopg
 
-from projections.analytics.question import Moment, conditions
+from projections.analytics.days import by_days
+from projections.analytics.question import Moment, conditions, is_about_somebody
 from projections.queries import Filter
 
 Unit = Literal["day", "week", "month"]
 
 DAYS_MAX, WEEKS_MAX = timedelta(days=92), timedelta(days=3 * 365)
-SPAN = """
-    SELECT min("createdAt"), max("createdAt") FROM "BookingStatusHistory" AS entry
-    WHERE true{where}
-"""
 VOLUME = """
-    WITH counted AS (
-        SELECT date_trunc(%s, entry."createdAt") AS start, count(*) AS changes,
-            count(*) FILTER (WHERE entry.version = 1) AS opened
-        FROM "BookingStatusHistory" AS entry WHERE entry.position <= %s{where}
-        GROUP BY 1
-    )
-    SELECT start, coalesce(opened, 0), coalesce(changes, 0)
-    FROM (
-        SELECT generate_series(min(start), max(start), ('1 ' || %s)::interval) AS start FROM counted
-    ) AS every LEFT JOIN counted USING (start)
-    ORDER BY start
+    SELECT entry."createdAt"::date, count(*), count(*) FILTER (WHERE entry.version = 1)
+    FROM "BookingStatusHistory" AS entry WHERE entry.position <= %s{where}
+    GROUP BY 1
+"""
+BY_DAYS = """
+    SELECT day, sum(changes)::bigint,
+        coalesce(sum(changes) FILTER (WHERE from_status = ''), 0)::bigint
+    FROM ({days}) AS days GROUP BY 1
 """
 
 
@@ -45,14 +39,46 @@ def volume(
 ) -> tuple[Unit, Sequence[Bucket]]:
     """Changes by when they occurred, without gaps, in the smallest unit that gives some hundred
     numbers at most."""
-    where, values = conditions(chosen, "entry")
-    row = connection.execute(SPAN.format(where=where).encode(), values).fetchone()
-    first, last = row or (None, None)
-    if first is None or last is None:
+    if at.by_days and chosen.from_status is None and not is_about_somebody(chosen):
+        days, values = by_days("change", chosen, None, chosen.status)
+        rows = connection.execute(BY_DAYS.format(days=days).encode(), values).fetchall()
+    else:
+        where, given = conditions(chosen, "entry")
+        statement = VOLUME.format(where=where).encode()
+        rows = connection.execute(statement, [at.position, *given]).fetchall()
+    if not rows:
         return "day", []
+    return _buckets({day: (opened, changes) for day, changes, opened in rows})
+
+
+def _buckets(days: Mapping[date, tuple[int, int]]) -> tuple[Unit, Sequence[Bucket]]:
+    first, last = min(days), max(days)
     unit: Unit = "month"
     if last - first <= WEEKS_MAX:
         unit = "day" if last - first <= DAYS_MAX else "week"
-    asked = [unit, at.position, *values, unit]
-    rows = connection.execute(VOLUME.format(where=where).encode(), asked)
-    return unit, [Bucket(*row) for row in rows]
+    counted: dict[date, tuple[int, int]] = {}
+    start = beginning(first, unit)
+    while start <= last:
+        counted[start] = (0, 0)
+        start = following(start, unit)
+    for day, (opened, changes) in days.items():
+        start = beginning(day, unit)
+        so_far = counted[start]
+        counted[start] = (so_far[0] + opened, so_far[1] + changes)
+    return unit, [
+        Bucket(datetime(one.year, one.month, one.day), *count)  # noqa: DTZ001  # naive, as in the tables
+        for one, count in counted.items()
+    ]
+
+
+def beginning(day: date, unit: Unit) -> date:
+    if unit == "month":
+        return day.replace(day=1)
+    return day - timedelta(days=day.weekday()) if unit == "week" else day
+
+
+def following(start: date, unit: Unit) -> date:
+    """The beginning of the next bucket."""
+    if unit == "month":
+        return (start.replace(day=1) + timedelta(days=31)).replace(day=1)
+    return start + timedelta(days=7 if unit == "week" else 1)

@@ -26,3 +26,21 @@ CREATE TABLE "BookingStatusHistory{s}" (
     "claimedFromStatus" text,
     erased boolean NOT NULL
 );
+-- What figures over long periods are added up from (projections/flow_days.py): changes by the day
+-- that they occurred, and stays that have ended by the day that they began. from_status is empty
+-- for first entries, and for a stay the status stayed in; to_status is the one after. Times in
+-- milliseconds. It names nobody.
+CREATE TABLE flow_day{s} (
+    day date NOT NULL,
+    measure text COLLATE "C" NOT NULL CHECK (measure IN ('change', 'stay')),
+    from_status text COLLATE "C" NOT NULL,
+    to_status text COLLATE "C" NOT NULL,
+    block integer NOT NULL,
+    changes integer NOT NULL,
+    since_midnight bigint NOT NULL,
+    total bigint,
+    shortest bigint,
+    longest bigint,
+    durations float8[] NOT NULL,
+    CONSTRAINT flow_day{s}_pkey PRIMARY KEY (day, measure, from_status, to_status, block)
+);

@@ -56,6 +56,7 @@ pause.addEventListener("click", () => {
 follow(head(changes()), {
   open: () => say("on", paused ? "Paused" : "Live"),
   lost: () => say("off", LOST),
+  ended: () => say("off", "Logged out"),
   message: () => {
     if (!paused) return soon();
     missed += 1;

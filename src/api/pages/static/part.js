@@ -4,8 +4,12 @@
 export async function latest(address, id) {
   const answer = await fetch(address, { headers: { Accept: "text/html" } });
   if (answer.status >= 500 || answer.status === 429) throw new Error(`answered ${answer.status}`);
+  return answer.ok ? take(answer, id) : null;
+}
+
+export async function take(answer, id) {
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  return answer.ok ? page.getElementById(id) : null;
+  return page.getElementById(id);
 }
 
 export function replace(shown, next) {
