@@ -17,7 +17,7 @@ class ImportedRows:
     to_statuses: list[str] = field(default_factory=list)
     claimed_from: list[str | None] = field(default_factory=list)
     occurred_at: list[str] = field(default_factory=list)
-    personal: list[bytes | None] = field(default_factory=list)
+    personal: list[str | None] = field(default_factory=list)
     fingerprints: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -29,7 +29,7 @@ class ImportedRows:
         to_status: str,
         claimed_from: str | None,
         occurred_at: str,
-        personal: bytes | None,
+        personal: str | None,
         fingerprint: int,
     ) -> None:
         self.booking_ids.append(booking_id)
@@ -41,7 +41,7 @@ class ImportedRows:
 
     def columns(
         self,
-    ) -> tuple[list[str], list[str], list[str | None], list[str], list[bytes | None], list[int]]:
+    ) -> tuple[list[str], list[str], list[str | None], list[str], list[str | None], list[int]]:
         """In the order of the fields."""
         return (
             self.booking_ids,

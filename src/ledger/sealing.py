@@ -60,12 +60,12 @@ class BookingKey:
         The cipher alone would let two keys open the same bytes to different texts; the hash
         binds them to one key.
         """
-        return self.seal_json(version, orjson.dumps(personal), urandom(NONCE_BYTES))
+        return self.seal_json(version, orjson.dumps(personal).decode(), urandom(NONCE_BYTES))
 
-    def seal_json(self, version: int, personal: bytes, nonce: bytes) -> str:
+    def seal_json(self, version: int, personal: str, nonce: bytes) -> str:
         """The same of what is JSON already. A nonce is random, and never given twice."""
         key = self.event_key(version)
-        sealed = AESGCM(key).encrypt(nonce, personal, None)
+        sealed = AESGCM(key).encrypt(nonce, personal.encode(), None)
         return b2a_base64(_commitment(key) + nonce + sealed, newline=False).decode()
 
     def open(self, version: int, sealed: str) -> dict[str, Any] | None:

@@ -558,12 +558,25 @@ class TestTheReadingProcess:
             while not (children := _readers(process)):
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
-            time.sleep(1)
+            _wait_until_it_can_be_stopped(process)
             process.kill()
             gone, alive = psutil.wait_procs(children, timeout=20)
             assert process.stdin is not None
             process.stdin.close()
         assert (len(gone), alive) == (1, [])
+
+
+def _wait_until_it_can_be_stopped(process: "subprocess.Popen[str]") -> None:
+    """It then handles SIGTERM, and at once waits for the first chunk."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        handled = int(status.split("SigCgt:")[1].split()[0], 16)
+        if handled >> (signal.SIGTERM - 1) & 1:
+            time.sleep(0.2)
+            return
+        time.sleep(0.01)
+    raise AssertionError("the import did not begin")
 
 
 class _Proxy(CuttingProxy):
@@ -621,7 +634,7 @@ class TestBrokenOff:
             assert process.stdin is not None
             process.stdin.write(f"{HEADER}\n{PENDING}\n")
             process.stdin.flush()
-            time.sleep(2)
+            _wait_until_it_can_be_stopped(process)
             process.send_signal(signal.SIGINT)
             stdout, _ = process.communicate(timeout=60)
         assert process.returncode == 130

@@ -47,7 +47,7 @@ def change_status(
     return ChangeStatus(booking_id, change(status, **said), versions)
 
 
-ImportedRow = tuple[str, str, str | None, str, bytes | None, int]
+ImportedRow = tuple[str, str, str | None, str, str | None, int]
 
 
 def import_row(
@@ -58,7 +58,7 @@ def import_row(
     occurred_at: str = "2026-05-04T12:00:00.123456Z",
     **said: Any,
 ) -> ImportedRow:
-    personal = orjson.dumps(said) if said else None
+    personal = orjson.dumps(said).decode() if said else None
     return (booking_id, to_status, claimed_from, occurred_at, personal, fingerprint)
 
 

@@ -57,8 +57,8 @@ class RowReader:
         # Counted within a window: identical rows are neighbours in any sensible order, and the
         # memory of a run must not grow with its file. The window has two parts; the older one
         # goes when the newer is full.
-        self._occurrences: dict[bytes, int] = {}
-        self._older_occurrences: dict[bytes, int] = {}
+        self._occurrences: dict[int, int] = {}
+        self._older_occurrences: dict[int, int] = {}
 
     def read(self, values: Values, rows: ImportedRows) -> None:
         """Append what a row says.
@@ -90,19 +90,21 @@ class RowReader:
                 [booking_id, from_status, to_status, changed_by, reason, canonical, created_at]
             )
         )
-        sealed = orjson.dumps(personal) if personal else None
+        # As text: what orjson gives is kept in a kilobyte, and then each of its next ones costs
+        # ten times as much.
+        sealed = orjson.dumps(personal).decode() if personal else None
         rows.append(booking_id, to_status, from_status, created_at, sealed, fingerprint)
 
     def _fingerprint(self, content: bytes) -> int:
         digest = self._keyed.copy()
         digest.update(content)
-        first = digest.digest()
+        first = int.from_bytes(digest.digest(), "big", signed=True)
         before = self._occurrences.get(first) or self._older_occurrences.get(first, 0)
         self._occurrences[first] = before + 1
         if len(self._occurrences) > OCCURRENCES_MAX:
             self._older_occurrences, self._occurrences = self._occurrences, {}
         if before == 0:
-            return int.from_bytes(first, "big", signed=True)
+            return first
         digest.update(b"%d" % (before + 1))  # unambiguous: content ends with a bracket
         return int.from_bytes(digest.digest(), "big", signed=True)
 
