@@ -82,7 +82,9 @@ def test_of_four_that_set_up_the_read_model_at_once_one_does(empty_database: Dat
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(begin, range(4)))
 
-    assert tables(empty_database) == TABLES | {"Booking", "BookingStatusHistory", "log_tile"}
+    assert tables(empty_database) == TABLES | {
+        *("Booking", "BookingStatusHistory", "flow_day", "log_tile")
+    }
 
 
 def test_head_is_the_newest_migration() -> None:
