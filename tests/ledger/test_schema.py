@@ -82,7 +82,7 @@ def test_of_four_that_set_up_the_read_model_at_once_one_does(empty_database: Dat
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(begin, range(4)))
 
-    derived = {"Booking", "BookingStatusHistory", "log_tile", "log_latest"}
+    derived = {"Booking", "BookingStatusHistory", "flow_day", "log_tile", "log_latest"}
     assert tables(empty_database) == TABLES | derived
 
 
