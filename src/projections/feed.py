@@ -138,9 +138,10 @@ def wait_for_notification(
 ) -> None:
     """Return at a notification, after `seconds`, or soon after `stop` is set.
 
-    Notifications that came since the last call are still there and return at once.
+    Notifications that came since the last call are still there and return at once, all of them:
+    one look at the events answers every one.
     """
     deadline = time.monotonic() + seconds
     while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
-        for _ in connection.notifies(timeout=min(left, STOP_SECONDS_MAX), stop_after=1):
+        if list(connection.notifies(timeout=min(left, STOP_SECONDS_MAX), stop_after=1)):
             return
