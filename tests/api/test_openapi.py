@@ -28,6 +28,7 @@ NEVER_IN_A_ROUTE = {
     "LogOriginChanged": "so is the origin",
     "BadNote": "notes that the log signed itself are read",
     "BadProof": "and proofs that it made",
+    "LogInconsistent": "the projector of the log meets it, and signs nothing",
     "EntryTooLarge": "the projector of the log meets it first, and signs nothing",
 }
 """Errors that the application loads and no route raises."""
