@@ -5,6 +5,7 @@ said of persons, without a hash that changes. docs/record-format.md is the forma
 """
 
 import hmac
+import os
 from binascii import Error as NotBase64
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from ledger.errors import LedgerError
 from ledger.master_key import KEY_BYTES, NONCE_BYTES, MasterKey
 
 COMMITMENT_BYTES = 32
+NONCES_AT_ONCE = 256
 CHECK_PURPOSE = b"master key of a ledger"
 
 
@@ -114,6 +116,23 @@ def require_same_master_key(connection: psycopg.Connection, master_key: MasterKe
 def has_master_key(connection: psycopg.Connection) -> bool:
     """Whether the ledger has a master key, which must not be made anew then."""
     return connection.execute("SELECT FROM master_key_check").fetchone() is not None
+
+
+_nonces: list[bytes] = []
+os.register_at_fork(after_in_child=_nonces.clear)
+
+
+def _nonce() -> bytes:
+    """A random nonce. Drawn many at a time: each draw lets go of the interpreter's lock, and who
+    seals a batch would wait for it behind the event loop, event by event."""
+    try:
+        return _nonces.pop()
+    except IndexError:
+        drawn = urandom(NONCE_BYTES * NONCES_AT_ONCE)
+        _nonces.extend(
+            drawn[at : at + NONCE_BYTES] for at in range(NONCE_BYTES, len(drawn), NONCE_BYTES)
+        )
+        return drawn[:NONCE_BYTES]
 
 
 def _commitment(event_key: bytes) -> bytes:
