@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 1_048_576
 HISTORY = "/status-history"
+BOOKINGS = f"{OPEN}/"
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 Headers = dict[bytes, bytes]
@@ -98,6 +99,8 @@ class Express:
             raise NotPlain  # a header that was sent twice
         if b"%" in scope.get("raw_path", b""):
             keep_encoded_slashes(scope)
+            if not _is_ours(scope["path"]):
+                raise NotPlain
         method, path = scope["method"], scope["path"]
         principal = await self._principal(headers)
         if method == "GET":
@@ -139,7 +142,7 @@ class Express:
 
 
 def _is_ours(path: str) -> bool:
-    return path.startswith(OPEN) or path == CHANGES
+    return path.startswith(BOOKINGS) or path in (OPEN, CHANGES)
 
 
 def _booking_id(segment: str) -> str:

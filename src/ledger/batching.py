@@ -86,6 +86,7 @@ class Batcher(Generic[ItemT]):
     def _run(self) -> None:
         while batch := self._take():
             self._serve(batch)
+            del batch  # it may hold what is erased while nobody comes
 
     def _take(self) -> list[ItemT]:
         """The next batch; none only when closed and all was served."""

@@ -81,9 +81,7 @@ def _array(type_id: int, values: Sequence[bytes]) -> bytes:
 def _require(pgconn: PGconn, result: PGresult) -> None:
     if result.status in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
         return
-    state = result.error_field(DiagnosticField.SQLSTATE)
-    if state is None:  # libpq's own word: the connection is lost
+    if result.error_field(DiagnosticField.SQLSTATE) is None:
+        # libpq's own word: the connection is lost.
         raise psycopg.OperationalError(pgconn.get_error_message())
-    raise psycopg.errors.lookup(state.decode())(
-        result.get_error_message(), info=result, encoding="utf-8"
-    )
+    raise psycopg.errors.error_from_result(result, "utf-8")

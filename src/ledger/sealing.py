@@ -62,7 +62,7 @@ class BookingKey:
         The cipher alone would let two keys open the same bytes to different texts; the hash
         binds them to one key.
         """
-        return self.seal_json(version, orjson.dumps(personal).decode(), urandom(NONCE_BYTES))
+        return self.seal_json(version, orjson.dumps(personal).decode(), _nonce())
 
     def seal_json(self, version: int, personal: str, nonce: bytes) -> str:
         """The same of what is JSON already. A nonce is random, and never given twice."""

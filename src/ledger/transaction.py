@@ -120,6 +120,7 @@ class Transaction:
         was nothing to append that would show whether somebody has.
         """
         if not plan.events:
+            self._memory.keep(plan.head, plan.bookings, plan.keys)  # as they were
             return False
         try:
             self._appending.append(connection, plan)

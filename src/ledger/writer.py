@@ -34,8 +34,13 @@ LOOK_UP_BY_INDEX = b"""
 """
 """Planned once, not for each transaction, which took a third of the time of loading. The rest
 keeps a plan that was made while the ledger was empty right when it has grown."""
-# The second is what the server says after we stood still within a transaction for too long.
-CONNECTION_LOST = (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
+CONNECTION_LOST = (
+    psycopg.OperationalError,
+    # We stood still within a transaction for too long.
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    # A standby answers behind the same name, or the provider has stopped writes for a while.
+    psycopg.errors.ReadOnlySqlTransaction,
+)
 
 
 def utc_now() -> datetime:
@@ -135,38 +140,43 @@ class Writer:
     def _commit(self, batch: list[Request]) -> list[Reply]:
         """Commit through lost connections, as long as the outcome can be found out."""
         deadline = time.monotonic() + self._reconnect_seconds
-        in_doubt: Plan | None = None
         transaction = self._transaction
+        doubtful: list[Plan] = []  # one for each connection that was lost in a commit
         while True:
+            plan = None
             try:
                 connection = self._connected()
-                if in_doubt is None and transaction.runs_ahead(batch):
-                    plan = in_doubt = transaction.plan_ahead(connection, batch)
+                if not doubtful and transaction.runs_ahead(batch):
+                    plan = transaction.plan_ahead(connection, batch)
                     if transaction.append(connection, plan):
                         return plan.replies
-                    in_doubt = None
+                    plan = None
                 transaction.begin(connection)
-                if in_doubt is not None and transaction.is_committed(connection, in_doubt):
-                    connection.rollback()
-                    return in_doubt.replies
-                in_doubt = None
+                there = self._committed(connection, doubtful)
+                if there is not None:
+                    return there.replies
                 plan = transaction.plan(connection, batch)
-                in_doubt = plan
                 transaction.commit(connection, plan)
             except psycopg.errors.ProgramLimitExceeded:
                 raise  # an OperationalError too, but about what was sent: trying again is in vain
             except (*CONNECTION_LOST, StoreUnavailable) as error:
-                if is_refused(error):
-                    in_doubt = None
+                if plan is not None and plan.events and not is_refused(error):
+                    doubtful.append(plan)
                 self._disconnect()
                 if time.monotonic() > deadline:
                     logger.error("given up: %s", error)  # noqa: TRY400  # callers are told
-                    raise given_up(
-                        has_events=in_doubt is not None and bool(in_doubt.events)
-                    ) from error
+                    raise given_up(has_events=bool(doubtful)) from error
                 time.sleep(0.1)
             else:
                 return plan.replies
+
+    def _committed(self, connection: psycopg.Connection, doubtful: list[Plan]) -> Plan | None:
+        """That of the plans which is there; then the lock is let go of."""
+        for plan in doubtful:
+            if self._transaction.is_committed(connection, plan):
+                connection.rollback()
+                return plan
+        return None
 
     def _connected(self) -> psycopg.Connection:
         if self._connection is None:

@@ -4,6 +4,7 @@ The events are the truth, so this is always fresh and needs no projection: it an
 read model lags, is rebuilt or is broken.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,11 +13,12 @@ import psycopg
 from ledger.batching import Batcher
 from ledger.database import Database
 from ledger.errors import LedgerError, StoreUnavailable
-from ledger.sealing import SealBroken
 from ledger.transcoder import event_mapper
 from projections.feed import read_histories
 from projections.recent_changes import Mark, RecentChanges
 from projections.rows import PositionedEvent
+
+logger = logging.getLogger(__name__)
 
 BATCH_BOOKINGS_MAX = 200
 QUEUE_BOOKINGS_MAX = 5_000
@@ -38,7 +40,7 @@ class Reading:
 @dataclass(frozen=True, slots=True)
 class Question:
     booking_id: str
-    done: Callable[[Reading | LedgerError], None]
+    done: Callable[[Reading | Exception], None]
     seen: Mark | None = None
     """What the asker knows of the booking already."""
 
@@ -69,13 +71,14 @@ class HistoryReader:
     def submit(
         self,
         booking_id: str,
-        done: Callable[[Reading | LedgerError], None],
+        done: Callable[[Reading | Exception], None],
         seen: Mark | None = None,
     ) -> None:
         """`done` gets a Reading; `seen` is the mark of the one that the caller still has.
 
         It is called on the reader's thread and must be quick. It gets StoreUnavailable instead
-        while the database cannot be reached. Raises Busy at once when the queue is full.
+        while the database cannot be reached, or why the events cannot be read. Raises Busy at once
+        when the queue is full.
         """
         self._batcher.put(Question(booking_id, done, seen))
 
@@ -86,14 +89,20 @@ class HistoryReader:
     def _answer(self, questions: list[Question]) -> None:
         try:
             mark, histories = self._read(questions)
-        except LedgerError as error:
-            # Where one booking was altered, those who ask for others must not be told so.
-            alone = isinstance(error, SealBroken) and len(questions) > 1
+        except StoreUnavailable as error:
             for question in questions:
-                if alone:
+                question.done(error)
+            return
+        except Exception as error:
+            # Where one booking was altered, or is of a newer version of the ledger, those who ask
+            # for others must not be told so.
+            if len(questions) > 1:
+                for question in questions:
                     self._answer([question])
-                else:
-                    question.done(error)
+                return
+            if not isinstance(error, LedgerError):
+                logger.exception("a history could not be read")
+            questions[0].done(error)
             return
         for question in questions:
             question.done(Reading(histories.get(question.booking_id), mark))

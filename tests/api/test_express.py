@@ -39,6 +39,9 @@ REQUESTS = [
     ("GET", "/api/bookings/nobody/status-history", {}, b""),
     ("GET", "/api/bookings/a/nothing", {}, b""),
     ("DELETE", "/api/bookings/a", {}, b""),
+    ("GET", "/api%2Fbookings", {}, b""),
+    ("GET", "/api%2Fbookings%2Fa/status-history", {}, b""),
+    ("GET", "/api/bookingsa", {}, b""),
 ]
 
 HEADERS = ("content-type", "etag", "ledger-position", "location", "cache-control", "allow")

@@ -1,9 +1,11 @@
 """The lines of a file, however it is cut into blocks."""
 
 import io
+from collections.abc import Iterator
 
 import pytest
 
+from api.imports import formats
 from api.imports import lines as import_lines
 from api.imports.lines import Lines
 
@@ -68,3 +70,29 @@ def test_a_row_that_is_given_back_is_read_once_more() -> None:
 
     assert list(lines) == ["2\n", "3\n", "4\n"]
     assert lines.number == 4
+
+
+def test_a_quote_that_is_never_closed_takes_few_lines_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each such line is rejected by itself, after a look at a few more and not at all the rest."""
+    looked_at = 0
+
+    class Counted(Lines):
+        def __iter__(self) -> Iterator[str]:
+            nonlocal looked_at
+            for line in super().__iter__():
+                looked_at += 1
+                yield line
+
+    monkeypatch.setattr(import_lines, "ROW_LINES_MAX", 3)
+    content = "bookingId,toStatus,createdAt\n" + 'b","a\n' * 50 + "L-1,pending,2026-01-05\n"
+    text = io.TextIOWrapper(io.BytesIO(content.encode()), "utf-8", newline="")
+
+    *rejects, row = formats._csv(Counted(text))
+
+    assert [(type(one), getattr(one, "line", None)) for one in rejects] == [
+        (formats.Reject, number) for number in range(2, 52)
+    ]
+    assert "L-1" in row  # type: ignore[operator]
+    assert looked_at < 52 * 4

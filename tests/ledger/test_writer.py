@@ -42,6 +42,7 @@ from ledger.errors import (
 from ledger.memory import Memory
 from ledger.personal_data import Decision
 from ledger.plan import Idempotency, Request
+from ledger.prepared import Prepared
 from ledger.transaction import Transaction
 from ledger.transcoder import event_mapper
 from ledger.workflow import DEFAULT
@@ -675,6 +676,77 @@ def test_a_commit_whose_answer_is_lost_for_good_is_said_to_be_unknown(
     assert histories(connection) == {"room-12": ["pending", "confirmed"]}
 
 
+def test_what_is_in_doubt_stays_so_while_nobody_can_say(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    """The question may be refused for a reason of its own, as here for want of the lock."""
+    name = connection.info.dbname
+    connection.execute(f"ALTER DATABASE {name} SET lock_timeout = '50ms'")  # type: ignore[arg-type]
+    with CuttingProxy(database) as proxy, writing(proxy.database, reconnect_seconds=20) as writer:
+        writer.execute([open_booking("room-12")])
+        proxy.cut_next_commit(reaches_server=True, commit=AHEAD)
+        changed = submitted(writer, [change_status("room-12", "confirmed")])
+        assert proxy.has_cut.wait(20)
+        connection.execute("SELECT pg_advisory_lock(%s)", (database.lock_key("append"),))
+        time.sleep(0.5)  # in which the writer asks more than once
+        connection.execute("SELECT pg_advisory_unlock(%s)", (database.lock_key("append"),))
+
+        assert [(one.kind, one.position) for one in changed.result(20)] == [("changed", 2)]
+    assert histories(connection) == {"room-12": ["pending", "confirmed"]}
+
+
+def test_after_two_losses_in_a_row_both_are_asked_for(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    """The first may arrive when the second let go of the lock."""
+    commit = Transaction.commit
+    losses = [True]
+    with CuttingProxy(database) as proxy, writing(proxy.database, reconnect_seconds=20) as writer:
+        writer.execute([open_booking("room-12")])
+        late = Transaction(database, event_mapper(database), DEFAULT, lambda: NOON, Memory(10))
+        with pytest.MonkeyPatch.context() as patching:
+            sent: list[Any] = []
+            append = Transaction.append
+
+            def lost(self: Transaction, own: psycopg.Connection, plan: Any) -> bool:
+                if self is late:
+                    return append(self, own, plan)
+                sent.append(plan)
+                own.close()
+                raise psycopg.OperationalError("cut off before it arrived")
+
+            def losing_then_arriving(self: Transaction, own: psycopg.Connection, plan: Any) -> None:
+                if losses:
+                    losses.pop()
+                    own.close()
+                    # What was cut off first arrives now that the lock is free.
+                    with database.connect() as other:
+                        assert late.append(other, sent[0])
+                commit(self, own, plan)
+
+            patching.setattr(Transaction, "append", lost)
+            patching.setattr(Transaction, "commit", losing_then_arriving)
+            (changed,) = writer.execute([change_status("room-12", "confirmed")])
+
+    assert (changed.kind, changed.position) == ("changed", 2)  # type: ignore[union-attr]
+    assert histories(connection) == {"room-12": ["pending", "confirmed"]}
+
+
+def test_a_database_that_takes_no_writes_is_unavailable(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    """As after a failover to a standby, until that is promoted."""
+    name = connection.info.dbname
+    connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")  # type: ignore[arg-type]
+    with writing(database, reconnect_seconds=0.3) as writer:
+        with pytest.raises(StoreUnavailable, match="Nothing was recorded"):
+            writer.execute([open_booking("room-12")])
+        connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")  # type: ignore[arg-type]
+        (opened,) = writer.execute([open_booking("room-12")])
+
+    assert opened.kind == "opened"  # type: ignore[union-attr]
+
+
 def test_a_database_that_is_away_is_told_within_the_time_given(database: Database) -> None:
     away = Database("postgresql://nobody@127.0.0.1:1/nowhere", database.schema, MASTER_KEY)
     with writing(away, reconnect_seconds=0.3) as writer:
@@ -754,6 +826,29 @@ def test_whether_a_plan_is_committed_is_asked_after_its_transaction_has_ended(
 
 def ahead(transaction: Transaction, own: psycopg.Connection, *commands: Command) -> Any:
     return transaction.plan_ahead(own, [Request(commands, None, print)])
+
+
+def test_what_is_refused_is_remembered_all_the_same(
+    database: Database, transaction: Transaction
+) -> None:
+    with database.connect() as own:
+        assert transaction.append(own, ahead(transaction, own, open_booking("room-12")))
+        assert not transaction.append(own, ahead(transaction, own, open_booking("room-12")))
+
+        assert transaction._memory.has_all(["room-12"])
+
+
+def test_an_error_whose_code_nobody_knows_is_an_error_of_the_driver(
+    connection: psycopg.Connection,
+) -> None:
+    """Poolers and other databases have codes of their own."""
+    connection.execute("""
+        CREATE FUNCTION odd() RETURNS int LANGUAGE plpgsql AS
+        $$ BEGIN RAISE 'odd' USING ERRCODE = 'ZZ999'; END $$
+    """)
+
+    with pytest.raises(psycopg.Error, match="odd"):
+        Prepared("SELECT odd()").execute(connection, ())
 
 
 def test_one_who_is_alone_records_with_one_statement(

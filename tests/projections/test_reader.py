@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future
+from functools import partial
 
 import psycopg
 import pytest
@@ -12,7 +13,7 @@ from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.personal_data import Decision
 from projections import recent_changes
-from projections.reader import HistoryReader, Reading
+from projections.reader import HistoryReader, Question, Reading
 from projections.recent_changes import Mark, RecentChanges
 
 
@@ -137,3 +138,23 @@ def test_more_than_is_worth_remembering_begins_anew(
         assert len(changes._older) + len(changes._newer) <= 2 * 4 + 4
     assert not changes.since(names[-1], changes.mark)
     assert not changes.since("room-none", changes.mark)
+
+
+def test_what_cannot_be_read_is_told_to_whoever_asks_for_it_and_to_nobody_else(
+    database: Database, connection: psycopg.Connection, reader: HistoryReader
+) -> None:
+    """As an event of a newer version of the ledger; and the reader goes on."""
+    record(database, open_booking("room-12"), open_booking("room-13"))
+    connection.execute(
+        "INSERT INTO ledger_events SELECT 'room-14', 1, 'Booking.Moved', state, 3"
+        " FROM ledger_events WHERE notification_id = 1"
+    )
+    found: dict[str, Reading | Exception] = {}
+    asked = [Question(name, partial(found.__setitem__, name)) for name in ("room-12", "room-14")]
+
+    reader._answer(asked)
+
+    assert isinstance(found["room-14"], Exception)
+    assert isinstance(found["room-12"], Reading)
+    assert statuses(found["room-12"]) == ["pending"]
+    assert statuses(read(reader, "room-13")) == ["pending"]

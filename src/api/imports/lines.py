@@ -1,5 +1,6 @@
 """The lines of a file, as an editor counts them."""
 
+import csv
 import io
 from collections import deque
 from collections.abc import Iterator
@@ -7,18 +8,27 @@ from collections.abc import Iterator
 LINE_LENGTH_MAX = 2_097_152
 """Longer lines are no rows, whatever is in them; reading them whole could take all memory."""
 
+ROW_LINES_MAX = 1_000
+ROW_LENGTH_MAX = LINE_LENGTH_MAX
+"""A quote that is never closed makes one row of all that follows, which is then read again from its
+second line: that must not cost the square of the file."""
+
 BLOCK_LENGTH = 65_536
 BYTE_ORDER_MARK = "\ufeff"
 
 
 class Lines:
-    """Lines with their ends, numbered from 1, and those that the present row has taken."""
+    """Lines with their ends, numbered from 1, and those that the present row has taken.
+
+    Raises csv.Error where a row takes more lines, or is longer, than any row should be.
+    """
 
     def __init__(self, text: io.TextIOWrapper) -> None:
         self._text = text
         self._waiting: deque[str] = deque()
         self._rest = ""
         self._taken: list[str] = []
+        self._taken_length = 0
         self.number = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -27,6 +37,9 @@ class Lines:
             line = waiting.popleft()
             self.number += 1
             taken.append(line)
+            self._taken_length += len(line)
+            if len(taken) > 1 and self._is_too_long():
+                raise csv.Error("row has too many lines")
             yield line
 
     @property
@@ -36,6 +49,10 @@ class Lines:
 
     def begin_row(self) -> None:
         self._taken.clear()
+        self._taken_length = 0
+
+    def _is_too_long(self) -> bool:
+        return len(self._taken) > ROW_LINES_MAX or self._taken_length > ROW_LENGTH_MAX
 
     def row(self) -> str:
         return "".join(self._taken).rstrip("\r\n")

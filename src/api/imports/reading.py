@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import UnsupportedOperation
 from multiprocessing import get_context, parent_process
@@ -60,7 +60,8 @@ def reading(binary: BinaryIO, how: Reading) -> Iterator[Chunks]:
     key_in, key_out = spawn.Pipe(duplex=False)
     chunks_in, chunks_out = spawn.Pipe(duplex=False)
     if sys.platform == "linux":
-        fcntl.fcntl(chunks_out.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        with suppress(OSError):  # more than this user may have: then smaller parts are sent
+            fcntl.fcntl(chunks_out.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     process = spawn.Process(
         target=_read, args=(_Passed(binary.fileno()), how, key_in, chunks_out), daemon=True
     )
@@ -94,7 +95,7 @@ def _received(
             if isinstance(found, UnreadableFile):
                 raise found
             yield found
-    except (EOFError, BrokenPipeError) as error:
+    except (EOFError, OSError) as error:  # the second in the middle of a chunk
         process.join()
         raise ReaderLost(
             f"The process that reads the file has ended (exit code {process.exitcode})."
