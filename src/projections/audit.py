@@ -6,7 +6,7 @@ and streamed: the memory that it takes grows by a bit an event.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import psycopg
@@ -15,6 +15,7 @@ from psycopg import IsolationLevel
 from ledger.database import Database
 from ledger.transcoder import EventMapper, event_mapper
 from projections import flow_days, tables
+from projections.audit_beside import is_worth_a_process, log_checked_beside
 from projections.audit_bookings import check_bookings
 from projections.audit_log import check_log
 from projections.audit_snapshot import Outside, Snapshot
@@ -69,8 +70,11 @@ def audit(
         database.connect() as connection,
         _snapshot(connection, mapper, findings, outside) as snapshot,
     ):
-        for check in CHECKS:
-            check(snapshot, progress)
+        beside = is_worth_a_process(snapshot)
+        with log_checked_beside(database, snapshot) if beside else nullcontext():
+            for check in CHECKS:
+                if not (beside and check is check_log):
+                    check(snapshot, progress)
     return AuditReport(
         snapshot.events,
         snapshot.bookings,

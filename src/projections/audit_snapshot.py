@@ -35,20 +35,26 @@ class Snapshot:
     def __init__(
         self,
         connection: psycopg.Connection,
-        mapper: EventMapper,
+        mapper: EventMapper | None,
         findings: Findings,
         head: int,
         position: int | None,
         outside: Outside,
     ) -> None:
+        """`mapper` is for checks that open what is sealed."""
         self.connection = connection
-        self.mapper = mapper
+        self._mapper = mapper
         self.findings = findings
         self.head = head
         self.position = position
         self.outside = outside
         self.events = 0
         self.bookings = 0
+
+    @property
+    def mapper(self) -> EventMapper:
+        assert self._mapper is not None
+        return self._mapper
 
     def row(self, query: str, values: Sequence[object]) -> tuple[Any, ...] | None:
         return self.connection.execute(query, values).fetchone()

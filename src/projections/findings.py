@@ -61,6 +61,10 @@ class Findings:
         if len(self.kept) < FINDINGS_MAX:
             self.kept.append(Finding(kind, detail, booking_id, version, position))
 
+    def add_all(self, others: "Findings") -> None:
+        self.count += others.count
+        self.kept += others.kept[: FINDINGS_MAX - len(self.kept)]
+
 
 def span(first: int, last: int) -> str:
     return str(first) if first == last else f"{first} to {last}"

@@ -1,6 +1,7 @@
 """The audit of the log: whatever is altered as superuser is found at its place; undone, all is
 sound."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ from log_scenes import MASTER_KEY, ORIGIN, log_all, open_many, tampering
 from psycopg import sql
 
 from ledger.database import Database
+from projections import audit_beside
 from projections.audit import AuditReport, audit
 from projections.audit_snapshot import Outside
 from projections.catch_up import catch_up
@@ -326,3 +328,37 @@ def test_after_a_rotation_of_keys_all_is_sound(
     catch_up(logged)
 
     assert audit(logged, outside=Outside(before.checkpoints)).sound
+
+
+@pytest.fixture
+def beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_beside, "BESIDE_FROM_EVENTS", 1)
+    monkeypatch.setattr(audit_beside, "cpu_count", lambda: 2)
+
+
+def test_a_process_beside_finds_the_same(
+    logged: Database, beside: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for ledgers of some size; what it finds comes behind what is found of the bookings."""
+    assert audit(logged).sound
+    with altered(
+        logged,
+        "UPDATE ledger_events SET state = state || ' ' WHERE notification_id = 150",
+        "UPDATE log_checkpoint SET note = replace(note, 'A', 'B') WHERE size = 200",
+    ):
+        two = audit(logged)
+        monkeypatch.setattr(audit_beside, "BESIDE_FROM_EVENTS", 10**9)
+        one = audit(logged)
+
+    assert not two.sound
+    assert sorted(map(repr, two.findings)) == sorted(map(repr, one.findings))
+    assert two.findings_count == one.findings_count
+
+
+def test_a_process_beside_that_fails_fails_the_audit(
+    logged: Database, beside: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_beside, "_check", os.abort)
+
+    with pytest.raises(audit_beside.AuditFailed, match="has ended"):
+        audit(logged)
