@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_EVENTS = 2_000
 WAKE_SECONDS = 5.0
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.01
 """Pause after a batch while events keep coming: fewer and fuller batches leave the database
 and the processor to the writers. It bounds what the read model lags behind under load."""
 
