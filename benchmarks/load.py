@@ -133,10 +133,11 @@ class LoadGenerator:
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(job) + "\n")
+        # By a file: of a line of half a megabyte, a pipe has been seen to bring the first part.
+        answer = self.directory / "answer"
+        self._process.stdin.write(json.dumps({**job, "answer": str(answer)}) + "\n")
         self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
+        if not self._process.stdout.readline():
             raise LoadFailed(f"the load generator ended with {self._process.wait()}")
-        found: dict[str, Any] = json.loads(line)
+        found: dict[str, Any] = json.loads(answer.read_text())
         return found

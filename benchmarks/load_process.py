@@ -1,8 +1,8 @@
 """The load generator: a process that speaks HTTP/1.1 over raw sockets and times each answer.
 
-It reads one JSON line a job on standard input and writes one JSON line a result. Requests are
-bytes made beforehand; of an answer it reads the status and the length, and the position where
-there is one. It ends when standard input closes.
+It reads one JSON line a job on standard input, writes the result as JSON to the file that the job
+names, and then a line. Requests are bytes made beforehand; of an answer it reads the status and the
+length, and the position where there is one. It ends when standard input closes.
 """
 
 import asyncio
@@ -265,7 +265,8 @@ def main() -> None:
                 result = uvloop.run(run(job, sets[job["requests"]]))
             except (OSError, TimeoutError) as error:
                 result = {"failure": f"{type(error).__name__}: {error}"}
-        print(json.dumps(result), flush=True)
+        Path(job["answer"]).write_text(json.dumps(result))
+        print("answered", flush=True)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ READS_ENVIRONMENT = {
 
 CATCHES_EVERYTHING = {
     ("ledger/writer.py", "_record"): "a request that cannot be stored fails alone and is told so",
+    ("projections/reader.py", "_answer"): "whoever asks is told why, and the reader goes on",
     ("projections/follower.py", "run"): "leaves the failure for health to show, and raises it",
     ("projections/follower.py", "keep_running"): "the edge of a thread: logged, and tried again",
     ("api/express.py", "__call__"): "the edge of HTTP: what is unexpected becomes a 500",
