@@ -19,7 +19,7 @@ from eventsourcing.utils import get_topic
 from tests.support.master_key import MASTER_KEY
 
 from ledger.booking import Booking, BookingEvent
-from ledger.master_key import MasterKeyError
+from ledger.master_key import NONCE_BYTES, MasterKeyError
 from ledger.sealing import BookingKey
 from ledger.transcoder import PERSONAL, EventMapper, UnwrappedKeys
 
@@ -52,7 +52,7 @@ def event_types(kind: type) -> set[type]:
 def test_stored_bytes_give_an_event_that_gives_the_same_bytes(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ledger.sealing.urandom", lambda size: bytes(range(size)))
+    monkeypatch.setattr("ledger.sealing._nonce", lambda: bytes(range(NONCE_BYTES)))
     event, erased = MAPPER.read(stored(path), WRAPPED)
 
     assert not erased

@@ -32,6 +32,7 @@ from ledger.commands import DecideOnPersonalData
 from ledger.database import Database
 from ledger.errors import OutcomeUnknown, StoreUnavailable, UnknownStatus
 from ledger.import_transaction import ImportTransaction, Taken
+from ledger.master_key import NONCE_BYTES
 from ledger.personal_data import Decision
 from ledger.sealing import BookingKey
 from ledger.transcoder import EventMapper
@@ -208,6 +209,7 @@ def test_imported_events_are_stored_as_the_aggregate_and_its_mapper_store_them(
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("ledger.sealing.urandom", fixed)
+        patched.setattr("ledger.sealing._nonce", lambda: fixed(NONCE_BYTES))
         patched.setattr("ledger.import_transaction.urandom", fixed)
         transaction = ImportTransaction(database, ANY_CHANGE, source, lambda: NOON)
         transaction.store(connection, made)
