@@ -17,10 +17,10 @@ from ledger.import_events import ImportedEvents, NewFingerprints, NewKeys, text_
 from ledger.imported_rows import ImportedRows
 from ledger.master_key import NONCE_BYTES
 from ledger.sealing import BookingKey
+from ledger.transaction import AT_POSITION, HEAD
 from ledger.transcoder import event_mapper
 from ledger.workflow import Workflow
 
-HEAD = "SELECT coalesce(max(notification_id), 0) FROM ledger_events"
 LOAD = """
     SELECT asked.id, newest.originator_version, newest.state, key.wrapped
     FROM unnest(%b::text[]) AS asked (id)
@@ -37,10 +37,6 @@ LOAD_TAKEN = """
 """
 COPY_FINGERPRINTS = "COPY imported_row (booking_id, fingerprint) FROM STDIN (FORMAT BINARY)"
 NOTIFY = "SELECT pg_notify(%s, '')"
-AT_POSITION = """
-    SELECT originator_id, originator_version, topic, state
-    FROM ledger_events WHERE notification_id = %s
-"""
 KNOWN_BOOKINGS_MAX = 50_000
 
 

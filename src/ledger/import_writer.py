@@ -14,8 +14,8 @@ from ledger.imported_rows import ImportedRows
 from ledger.workflow import Workflow
 from ledger.writer import (
     CONNECTION_LOST,
-    LOOK_UP_BY_INDEX,
     RECONNECT_SECONDS,
+    connect_to_append,
     given_up,
     is_refused,
     utc_now,
@@ -52,19 +52,20 @@ class ImportWriter:
         deadline = time.monotonic() + self._reconnect_seconds
         in_doubt: Stored | None = None
         while True:
+            stored: Stored | None = None
             try:
                 connection = self._connected()
                 if in_doubt is not None and self._transaction.is_committed(connection, in_doubt):
                     return in_doubt.taken
                 in_doubt = None
-                in_doubt = self._transaction.store(connection, rows)
+                stored = self._transaction.store(connection, rows)
                 connection.execute("COMMIT", prepare=False)
             except psycopg.errors.ProgramLimitExceeded:
                 self.close()
                 raise  # an OperationalError too, but about what was sent: trying again is in vain
             except (*CONNECTION_LOST, StoreUnavailable) as error:
-                if is_refused(error):
-                    in_doubt = None
+                if stored is not None and not is_refused(error):
+                    in_doubt = stored  # and stays so where the question itself was refused
                 self.close()
                 if time.monotonic() > deadline:
                     logger.error("given up: %s", error)  # noqa: TRY400  # the caller is told
@@ -74,8 +75,8 @@ class ImportWriter:
                 self.close()  # or the append lock would be held until the next call
                 raise
             else:
-                self._transaction.keep(in_doubt)
-                return in_doubt.taken
+                self._transaction.keep(stored)
+                return stored.taken
 
     def close(self) -> None:
         if self._connection is not None:
@@ -85,10 +86,7 @@ class ImportWriter:
 
     def _connected(self) -> psycopg.Connection:
         if self._connection is None:
-            self._connection = self._database.connect()
-            # The server must not wait on us for ever while we hold the append lock.
-            self._connection.execute("SET idle_in_transaction_session_timeout = '10s'")
-            self._connection.execute(LOOK_UP_BY_INDEX)
+            self._connection = connect_to_append(self._database)
         return self._connection
 
 

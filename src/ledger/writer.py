@@ -180,10 +180,7 @@ class Writer:
 
     def _connected(self) -> psycopg.Connection:
         if self._connection is None:
-            self._connection = self._database.connect()
-            # The server must not wait on us for ever while we hold the append lock.
-            self._connection.execute("SET idle_in_transaction_session_timeout = '10s'")
-            self._connection.execute(LOOK_UP_BY_INDEX)
+            self._connection = connect_to_append(self._database)
         return self._connection
 
     def _disconnect(self) -> None:
@@ -192,6 +189,15 @@ class Writer:
             self._connection = None
         # The next server may be a replica that has not all of what this one had.
         self._transaction.forget()
+
+
+def connect_to_append(database: Database) -> psycopg.Connection:
+    """Raises StoreUnavailable."""
+    connection = database.connect()
+    # The server must not wait on us for ever while we hold the append lock.
+    connection.execute("SET idle_in_transaction_session_timeout = '10s'")
+    connection.execute(LOOK_UP_BY_INDEX)
+    return connection
 
 
 def is_refused(error: Exception) -> bool:

@@ -1,6 +1,8 @@
 """The writer of imports: each row once, true, in order, beside other writers, through failures."""
 
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -303,6 +305,30 @@ def test_a_commit_whose_answer_is_lost_is_found_out_about(
     assert len(stored_events(connection)) == 1_802
     catch_up(database)
     assert audit(database).sound
+
+
+def test_what_is_in_doubt_stays_so_while_nobody_can_say(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    """The question may be refused for a reason of its own, as here for want of the lock."""
+    name = connection.info.dbname
+    connection.execute(f"ALTER DATABASE {name} SET lock_timeout = '50ms'")  # type: ignore[arg-type]
+    with (
+        CuttingProxy(database) as proxy,
+        importing(proxy.database, reconnect_seconds=20) as writer,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        writer.record(rows_of(*many(0)))
+        proxy.cut_next_commit(reaches_server=True)
+        recording = pool.submit(writer.record, rows_of(*many(900)))
+        assert proxy.has_cut.wait(20)
+        connection.execute("SELECT pg_advisory_lock(%s)", (database.lock_key("append"),))
+        time.sleep(0.5)  # in which the writer asks more than once
+        connection.execute("SELECT pg_advisory_unlock(%s)", (database.lock_key("append"),))
+        taken = recording.result(20)
+
+    assert (fields(taken), taken.position) == ((900, 0, 0, 0, 0), 1_800)
+    assert len(stored_events(connection)) == 1_800
 
 
 def test_a_commit_whose_answer_is_lost_for_good_is_said_to_be_unknown(
