@@ -5,7 +5,7 @@ import re
 import pytest
 from browser_window import Window
 from ledger_service import ADMIN_KEY, Service
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 pytestmark = pytest.mark.browser
 
@@ -74,6 +74,21 @@ def test_with_the_keyboard_alone(service: Service, window: Window) -> None:
     page.keyboard.press("ArrowLeft")
     expect(page).to_have_url(re.compile(r"version=1$"))
     expect(page.get_by_role("slider")).to_be_focused()
+    expect(page.locator(".timeline li")).to_have_count(1)
+
+
+def test_a_slider_moved_before_the_script_ran(service: Service, window: Window) -> None:
+    record(service)
+    page = window.page
+    held: list[Route] = []
+    page.route("**/booking*.js*", lambda route: held.append(route))  # noqa: PLW0108 - it marks its handler
+    page.goto("/bookings/4711", wait_until="commit")
+    page.get_by_role("slider").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("slider")).to_have_value("1")
+    assert held
+    held[0].continue_()
+    expect(page).to_have_url(re.compile(r"version=1$"))
     expect(page.locator(".timeline li")).to_have_count(1)
 
 

@@ -47,11 +47,14 @@ document.addEventListener("input", (event) => {
       `Version ${event.target.value} of ${event.target.max}`;
   }
 });
+function travel(slider) {
+  const query = new URLSearchParams(new FormData(slider.form));
+  const form = new URL(slider.form.action);
+  return go(`${form.pathname}?${query}`).then(() => tell(`Version ${slider.value}`));
+}
+
 document.addEventListener("change", (event) => {
-  if (event.target.id !== "version") return;
-  const query = new URLSearchParams(new FormData(event.target.form));
-  const form = new URL(event.target.form.action);
-  go(`${form.pathname}?${query}`).then(() => tell(`Version ${event.target.value}`));
+  if (event.target.id === "version") travel(event.target);
 });
 document.addEventListener("click", (event) => {
   const link = event.target.closest(".steps a, .then a");
@@ -60,6 +63,10 @@ document.addEventListener("click", (event) => {
   go(link.getAttribute("href"));
 });
 addEventListener("popstate", () => go(location.href, { remember: false }));
+
+// Somebody may have moved the slider before this ran.
+const slider = document.getElementById("version");
+if (slider && slider.value !== slider.defaultValue) travel(slider);
 
 const { id, head } = shown().dataset;
 follow(head, {
