@@ -27,7 +27,9 @@ READS_ENVIRONMENT = {
 }
 
 CATCHES_EVERYTHING = {
-    ("ledger/writer.py", "_record"): "a request that cannot be stored fails alone and is told so",
+    ("ledger/recorder.py", "record"): "a request that cannot be stored fails alone and is told so",
+    ("ledger/recorder.py", "_commit"): "tells errors apart by a rule, and raises them",
+    ("ledger/steps.py", "_go_on"): "given to whoever runs the steps, who is called back",
     ("projections/reader.py", "_answer"): "whoever asks is told why, and the reader goes on",
     ("projections/follower.py", "run"): "leaves the failure for health to show, and raises it",
     ("projections/follower.py", "keep_running"): "the edge of a thread: logged, and tried again",

@@ -52,9 +52,9 @@ from api.sessions import Sessions
 from api.settings import Settings, read_settings
 from api.store import Store
 from api.tail import Tail
+from ledger.async_writer import AsyncWriter
 from ledger.database import Database
 from ledger.errors import LedgerError
-from ledger.writer import Writer
 from projections.reader import HistoryReader
 
 TITLE = "Booking Ledger"
@@ -101,7 +101,7 @@ def create_app(settings: Settings, database: Database) -> Application:
     Its threads and connections live from start-up to shutdown of the server that runs it.
     """
     workflow = settings.read_workflow()
-    writer = Writer(database, workflow)
+    writer = AsyncWriter(database, workflow)
     reader = HistoryReader(database)
     store = Store(database)
     admin_key = None if settings.admin_key is None else settings.admin_key.get_secret_value()
@@ -123,7 +123,7 @@ def create_app(settings: Settings, database: Database) -> Application:
         yield
         sweeping.cancel()
         app.state.tail.close()
-        writer.close()
+        await writer.close()
         reader.close()
         sessions.close()
         key_ring.close()

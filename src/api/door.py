@@ -1,17 +1,14 @@
-"""From the event loop to the threads that write and read, and back.
-
-Answers of a whole batch come back to the loop in one wake-up.
-"""
+"""From the calls to what records and reads."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from ledger.async_writer import AsyncWriter
 from ledger.commands import Answer, Command
 from ledger.errors import Refusal
 from ledger.plan import Idempotency
-from ledger.writer import Writer
 from projections.reader import History, HistoryReader, Reading
 from projections.recent_changes import Mark
 
@@ -19,7 +16,8 @@ ResultT = TypeVar("ResultT")
 
 
 class Mailbox:
-    """Brings results from other threads to futures of one event loop."""
+    """Brings results from other threads to futures of one event loop, those of a batch in one
+    wake-up."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -54,7 +52,7 @@ class Mailbox:
 class Door:
     """What the routes call: record commands, read a booking's events."""
 
-    def __init__(self, writer: Writer, reader: HistoryReader, mailbox: Mailbox) -> None:
+    def __init__(self, writer: AsyncWriter, reader: HistoryReader, mailbox: Mailbox) -> None:
         self._writer = writer
         self._reader = reader
         self._mailbox = mailbox
@@ -62,11 +60,8 @@ class Door:
     async def record(
         self, commands: Sequence[Command], idempotency: Idempotency | None
     ) -> list[Answer]:
-        """The answers after they are on disk. Raises what `Writer.submit` reports."""
-        answers: list[Answer] = await self._mailbox.ask(
-            lambda done: self._writer.submit(commands, done, idempotency)
-        )
-        return answers
+        """The answers after they are on disk. Raises what `AsyncWriter.record` does."""
+        return await self._writer.record(commands, idempotency)
 
     async def record_one(self, command: Command, idempotency: Idempotency | None) -> Any:
         """The outcome of one command. Raises its refusal."""

@@ -15,7 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ledger.writer import Writer
+from ledger.async_writer import AsyncWriter
 from projections.queries import Lag
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS"})
@@ -23,7 +23,7 @@ MULTIPROCESS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Metrics:
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: AsyncWriter) -> None:
         self._writer = writer
         self._registry = CollectorRegistry()
         self.requests = Counter(

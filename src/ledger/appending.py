@@ -1,6 +1,7 @@
 """How events are stored, with all that must be on disk with them or not at all."""
 
 from functools import cache
+from itertools import product
 from typing import Any
 
 import orjson
@@ -9,7 +10,7 @@ from psycopg.sql import SQL, Literal
 
 from ledger.database import Database
 from ledger.plan import Plan
-from ledger.prepared import Prepared, byte_strings, integer, integers, texts
+from ledger.prepared import Prepared, Statement, byte_strings, integer, integers, texts
 
 # Each part waits for the lock before its first row, so nothing of ours is waited for by somebody
 # who holds the lock.
@@ -57,10 +58,10 @@ class Appending:
     def __init__(self, database: Database) -> None:
         self._lock = Literal(database.lock_key("append"))
         self._channel = Literal(database.channel("events"))
-        self._statement = cache(self._compose)
+        self._prepared = cache(self._compose)
 
-    def append(self, connection: psycopg.Connection, plan: Plan) -> None:
-        """Store events, new keys and answers in one statement, at the positions after `head`.
+    def statement(self, plan: Plan) -> Statement:
+        """What stores events, new keys and answers at the positions after `head`.
 
         Where somebody has appended since, those positions are taken: UniqueViolation, and
         nothing is stored. It is raised too for an answer or a key that is there already.
@@ -79,7 +80,12 @@ class Appending:
         if answers:
             scopes, names, requests, stored = _answer_columns(plan)
             values += [texts(scopes), texts(names), byte_strings(requests), byte_strings(stored)]
-        self._statement(keys, answers).execute(connection, values)
+        return Statement(self._prepared(keys, answers), values)
+
+    def prepare(self, connection: psycopg.Connection) -> None:
+        """All that `statement` may give, so that it need not be waited for later."""
+        for keys, answers in product((False, True), repeat=2):
+            self._prepared(keys, answers).prepare(connection.pgconn)
 
     def store(self, connection: psycopg.Connection, plan: Plan) -> None:
         """Store a whole plan, in a transaction that holds the append lock."""
@@ -87,7 +93,8 @@ class Appending:
         if plan.erased:
             cursor.execute(DESTROY_KEYS, (list(plan.erased),))
         if plan.events and len(plan.events) < COPY_FROM_EVENTS:
-            self.append(connection, plan)
+            prepared, parameters = self.statement(plan)
+            prepared.execute(connection, parameters)
             return
         if plan.answers:
             cursor.execute(STORE_ANSWERS, _answer_columns(plan))

@@ -7,19 +7,19 @@ from datetime import datetime
 
 import psycopg
 
-from ledger.database import Database
-from ledger.errors import StoreUnavailable
-from ledger.import_transaction import ImportTransaction, Stored, Taken
-from ledger.imported_rows import ImportedRows
-from ledger.workflow import Workflow
-from ledger.writer import (
+from ledger.append_connection import (
     CONNECTION_LOST,
     RECONNECT_SECONDS,
     connect_to_append,
     given_up,
     is_refused,
-    utc_now,
 )
+from ledger.database import Database
+from ledger.errors import StoreUnavailable
+from ledger.import_transaction import ImportTransaction, Stored, Taken
+from ledger.imported_rows import ImportedRows
+from ledger.recorder import utc_now
+from ledger.workflow import Workflow
 
 logger = logging.getLogger(__name__)
 

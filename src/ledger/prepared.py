@@ -8,6 +8,7 @@ knows no types, so parameters are given in PostgreSQL's binary format, and so ar
 from collections.abc import Sequence
 from itertools import count
 from struct import Struct, pack
+from typing import NamedTuple
 
 import psycopg
 from psycopg.pq import DiagnosticField, ExecStatus
@@ -32,12 +33,28 @@ class Prepared:
     def execute(self, connection: psycopg.Connection, parameters: Sequence[bytes]) -> PGresult:
         """Raises what a cursor of psycopg would."""
         pgconn = connection.pgconn
-        if pgconn is not self._prepared_on:
-            _require(pgconn, pgconn.prepare(self._name, self._statement))
-            self._prepared_on = pgconn
+        self.prepare(pgconn)
         result = pgconn.exec_prepared(self._name, parameters, [1] * len(parameters), 1)
-        _require(pgconn, result)
+        require(pgconn, result)
         return result
+
+    def prepare(self, pgconn: PGconn) -> None:
+        """Waits for the database, the first time on each connection."""
+        if pgconn is not self._prepared_on:
+            require(pgconn, pgconn.prepare(self._name, self._statement))
+            self._prepared_on = pgconn
+
+    def send(self, pgconn: PGconn, parameters: Sequence[bytes]) -> None:
+        """Without waiting for the answer; what does not fit into the socket is to be flushed."""
+        self.prepare(pgconn)
+        pgconn.send_query_prepared(self._name, parameters, [1] * len(parameters), 1)
+
+
+class Statement(NamedTuple):
+    """A prepared statement and its parameters."""
+
+    prepared: Prepared
+    parameters: Sequence[bytes]
 
 
 def as_integer(value: bytes | None) -> int:
@@ -78,7 +95,8 @@ def _array(type_id: int, values: Sequence[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def _require(pgconn: PGconn, result: PGresult) -> None:
+def require(pgconn: PGconn, result: PGresult) -> None:
+    """Raises what a cursor of psycopg would, where it is not the result of a success."""
     if result.status in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
         return
     if result.error_field(DiagnosticField.SQLSTATE) is None:

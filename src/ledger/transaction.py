@@ -20,7 +20,8 @@ from ledger.event_store import lock_statement
 from ledger.memory import Key, Memory
 from ledger.personal_data import stream_of
 from ledger.plan import Plan, Request
-from ledger.prepared import Prepared, as_integer, integers, texts
+from ledger.prepared import Prepared, Statement, as_integer, as_text, integers, texts
+from ledger.steps import Steps, run
 from ledger.transcoder import EventMapper
 from ledger.workflow import Workflow
 
@@ -41,7 +42,7 @@ LOAD = f"""
 """
 """The events after those versions. Keys of bookings are rows without a topic; the newest position
 is in the one without an id. All of one snapshot."""
-LOAD_KEYS = "SELECT booking_id, wrapped FROM booking_key WHERE booking_id = ANY(%b)"
+LOAD_KEYS = "SELECT booking_id, wrapped FROM booking_key WHERE booking_id = ANY($1)"
 LOAD_ANSWERS = """
     SELECT scope, key, request_hmac, answer
     FROM unnest(%b::text[], %b::text[]) AS asked (scope, key)
@@ -79,6 +80,7 @@ class Transaction:
     ) -> None:
         self._begin = SQL("BEGIN; {}").format(lock_statement(database)).as_bytes()
         self._loading = Prepared(LOAD)
+        self._loading_keys = Prepared(LOAD_KEYS)
         self._appending = Appending(database)
         self._decider = Decider(mapper, workflow)
         self._mapper = mapper
@@ -100,7 +102,13 @@ class Transaction:
         # In one message: the lock is waited for before the next statement takes its snapshot.
         connection.execute(self._begin, prepare=False)
 
-    def plan_ahead(self, connection: psycopg.Connection, requests: Sequence[Request]) -> Plan:
+    def prepare(self, connection: psycopg.Connection) -> None:
+        """What goes ahead of the lock waits for nothing but answers then."""
+        self._loading.prepare(connection.pgconn)
+        self._loading_keys.prepare(connection.pgconn)
+        self._appending.prepare(connection)
+
+    def plan_ahead(self, requests: Sequence[Request]) -> Steps[Plan]:
         """Decide without the lock, from memory where that has all."""
         memory, streams = self._memory, dict.fromkeys(_streams(requests))
         if memory.head is not None and memory.has_all(streams):
@@ -108,12 +116,12 @@ class Transaction:
             plan.bookings, keys = memory.take(streams)
             plan.keys = _that_are(keys)
         else:
-            plan = self._load(connection, streams)
+            plan = yield from self._load(streams)
         # Answers given before are not asked for: to store another under the same key fails.
         self._decider.decide(plan, requests, {}, self._clock())
         return plan
 
-    def append(self, connection: psycopg.Connection, plan: Plan) -> bool:
+    def append(self, plan: Plan) -> Steps[bool]:
         """Record what was planned ahead of the lock, and commit.
 
         False where nothing was recorded, because somebody else has appended, or because there
@@ -123,7 +131,7 @@ class Transaction:
             self._memory.keep(plan.head, plan.bookings, plan.keys)  # as they were
             return False
         try:
-            self._appending.append(connection, plan)
+            yield self._appending.statement(plan)
         except psycopg.errors.UniqueViolation:
             self._alone = False
             self._memory.others_appended()
@@ -133,7 +141,7 @@ class Transaction:
 
     def plan(self, connection: psycopg.Connection, requests: Sequence[Request]) -> Plan:
         """Load and decide, after `begin`. Nothing is written yet."""
-        plan = self._load(connection, dict.fromkeys(_streams(requests)))
+        plan = run(connection, self._load(dict.fromkeys(_streams(requests))))
         known: dict[tuple[str, str], tuple[bytes, bytes]] = {}
         keys = [r.idempotency for r in requests if r.idempotency is not None]
         if keys:
@@ -168,14 +176,14 @@ class Transaction:
         first = plan.events[0]
         return found == (first.originator_id, first.originator_version, first.topic, first.state)
 
-    def _load(self, connection: psycopg.Connection, streams: Collection[str]) -> Plan:
+    def _load(self, streams: Collection[str]) -> Steps[Plan]:
         """What there is of some streams now: a plan that nothing was decided for yet."""
         memory = self._memory
         loaded, keys = memory.take(streams)
         versions = [loaded[one].version if one in loaded else 0 for one in streams]
         unknown = [one for one in streams if one not in keys]
         asked = (texts(list(streams)), integers(versions), texts(unknown))
-        rows = self._loading.execute(connection, asked)
+        rows = yield Statement(self._loading, asked)
         plan = Plan(head=0, bookings=loaded)
         for row in range(rows.ntuples):
             self._take_in(plan, *(rows.get_value(row, column) for column in range(4)))
@@ -185,8 +193,11 @@ class Transaction:
         else:
             memory.others_appended()
             if keys:
-                found = connection.execute(LOAD_KEYS, (list(keys),))
-                plan.keys.update(found.fetchall())
+                found = yield Statement(self._loading_keys, (texts(list(keys)),))
+                for row in range(found.ntuples):
+                    wrapped = found.get_value(row, 1)
+                    assert wrapped is not None
+                    plan.keys[as_text(found.get_value(row, 0))] = wrapped
         return plan
 
     def _take_in(

@@ -1,0 +1,51 @@
+"""The connection that appends: how it is set up, and what it means that it is lost."""
+
+import psycopg
+
+from ledger.database import Database
+from ledger.errors import OutcomeUnknown, StoreUnavailable
+
+RECONNECT_SECONDS = 5.0
+LOOK_UP_BY_INDEX = b"""
+    SET plan_cache_mode = force_generic_plan;
+    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
+"""
+"""Planned once, not for each transaction, which took a third of the time of loading. The rest
+keeps a plan that was made while the ledger was empty right when it has grown."""
+CONNECTION_LOST = (
+    psycopg.OperationalError,
+    # We stood still within a transaction for too long.
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    # A standby answers behind the same name, or the provider has stopped writes for a while.
+    psycopg.errors.ReadOnlySqlTransaction,
+)
+
+
+def connect_to_append(database: Database) -> psycopg.Connection:
+    """Raises StoreUnavailable."""
+    connection = database.connect()
+    # The server must not wait on us for ever while we hold the append lock.
+    connection.execute("SET idle_in_transaction_session_timeout = '10s'")
+    connection.execute(LOOK_UP_BY_INDEX)
+    return connection
+
+
+def is_refused(error: Exception) -> bool:
+    """Whether the server itself says that it did not commit, as when its disk is full.
+
+    FATAL and PANIC say only that the connection ends; they may come behind a commit.
+    """
+    return isinstance(error, psycopg.Error) and error.diag.severity_nonlocalized == "ERROR"
+
+
+def given_up(*, has_events: bool) -> OutcomeUnknown | StoreUnavailable:
+    """What callers are told; `has_events`: a commit of some was under way."""
+    if has_events:
+        return OutcomeUnknown(
+            "The connection to the database was lost while the change was being committed. "
+            "It may or may not be recorded: read the booking, or send the request again with "
+            "the same Idempotency-Key."
+        )
+    return StoreUnavailable(
+        "The database cannot be reached, or takes no changes now. Nothing was recorded."
+    )

@@ -1,0 +1,163 @@
+"""The writer of an event loop: no change of thread between a request and the database."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
+
+from ledger.append_connection import RECONNECT_SECONDS
+from ledger.commands import Answer, Command
+from ledger.database import Database
+from ledger.plan import Idempotency, Plan, Reply, Request
+from ledger.recorder import Recorder, utc_now
+from ledger.steps import Watch
+from ledger.waiting import GATHERING_SECONDS, Waiting
+from ledger.workflow import Workflow
+from ledger.writer import BATCH_COMMANDS_MAX, QUEUE_COMMANDS_MAX
+
+Replies = Sequence[Reply | Exception]
+
+
+class AsyncWriter:
+    """Records the commands of one event loop through one connection; see `Writer`.
+
+    What goes ahead of the append lock is decided on the loop, which then waits for the answer
+    of the database with everything else that it waits for. All the rest is for a thread:
+    connecting, batches under the lock, large ones. One batch is recorded at a time.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        workflow: Workflow,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        queue_commands_max: int = QUEUE_COMMANDS_MAX,
+        reconnect_seconds: float = RECONNECT_SECONDS,
+    ) -> None:
+        self._recorder = Recorder(
+            database, workflow, clock=clock, reconnect_seconds=reconnect_seconds
+        )
+        self._waiting: Waiting[Request] = Waiting(
+            "writer", batch_size_max=BATCH_COMMANDS_MAX, queue_size_max=queue_commands_max
+        )
+        self._thread = ThreadPoolExecutor(1, "writer")
+        self._watch: Watch[Sequence[Reply] | None] | None = None
+        self._batch: list[Request] | None = None
+        """What is being recorded."""
+        self._gathering: asyncio.TimerHandle | None = None
+        self._all_served = asyncio.Event()
+
+    async def record(
+        self, commands: Sequence[Command], idempotency: Idempotency | None = None
+    ) -> list[Answer]:
+        """The answers, in order, after they are on disk.
+
+        Raises Busy at once when the queue is full or the writer is closed, IdempotencyKeyReused,
+        StoreUnavailable (nothing was recorded) or OutcomeUnknown. Who gives up waiting does not
+        take the commands back.
+        """
+        future: asyncio.Future[list[Answer] | Exception]
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.put(Request(commands, idempotency, partial(_deliver, future)))
+        if self._batch is None and self._waiting.has_enough:
+            self._begin()
+        result = await future
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    @property
+    def queued_commands(self) -> int:
+        return self._waiting.size
+
+    async def close(self) -> None:
+        """Record what was submitted, then stop."""
+        self._waiting.close()
+        if self._batch is None:
+            self._begin()
+        await self._all_served.wait()
+        self._end_watch()
+        self._recorder.disconnect()
+        self._thread.shutdown()
+
+    def _begin(self) -> None:
+        """Record what waits."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        batch = self._waiting.take()
+        if not batch:
+            self._all_served.set()  # has enough though there is nothing: it is closed
+            return
+        self._batch = batch
+        if self._watch is not None and self._recorder.runs_ahead(batch):
+            self._watch.run(self._recorder.ahead(batch), self._ran_ahead)
+        else:
+            self._use_thread(batch)
+
+    def _ran_ahead(self, result: Sequence[Reply] | Exception | None) -> None:
+        assert self._batch is not None
+        if isinstance(result, Exception):
+            in_doubt = self._recorder.in_doubt(result)
+            self._lost()
+            self._use_thread(self._batch, in_doubt)
+        elif result is None:
+            self._use_thread(self._batch, ahead=False)
+        else:
+            self._ended(self._batch, result)
+
+    def _use_thread(
+        self, batch: Sequence[Request], in_doubt: Plan | None = None, *, ahead: bool = True
+    ) -> None:
+        self._end_watch()  # the connection is the thread's meanwhile
+        record = partial(self._recorder.record, batch, in_doubt, ahead=ahead)
+        recorded = asyncio.get_running_loop().run_in_executor(self._thread, record)
+        recorded.add_done_callback(partial(self._thread_recorded, batch))
+
+    def _thread_recorded(
+        self, batch: Sequence[Request], recorded: "asyncio.Future[Replies]"
+    ) -> None:
+        self._begin_watch()  # if only to learn that the connection ends
+        self._ended(batch, recorded.result())
+
+    def _ended(self, batch: Sequence[Request], replies: Replies) -> None:
+        self._batch = None
+        # The next batch first: the database works on it while the answers go out.
+        if self._waiting.has_enough:
+            self._begin()
+        elif self._waiting.enough > 1:
+            loop = asyncio.get_running_loop()
+            self._gathering = loop.call_later(GATHERING_SECONDS, self._gathered)
+        for request, reply in zip(batch, replies, strict=True):
+            request.done(reply)
+
+    def _gathered(self) -> None:
+        """Half as many did not come in time."""
+        self._gathering = None
+        self._waiting.enough = 1
+        if self._waiting.has_enough:
+            self._begin()
+
+    def _begin_watch(self) -> None:
+        """The connection is the loop's again, if there is one."""
+        if self._recorder.connection is not None:
+            loop = asyncio.get_running_loop()
+            self._watch = Watch(self._recorder.connection, loop, self._lost)
+
+    def _end_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.end()
+            self._watch = None
+
+    def _lost(self) -> None:
+        self._end_watch()
+        self._recorder.disconnect()
+
+
+def _deliver(
+    future: "asyncio.Future[list[Answer] | Exception]", result: list[Answer] | Exception
+) -> None:
+    if not future.done():  # the caller may have gone away
+        future.set_result(result)

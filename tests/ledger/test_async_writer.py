@@ -1,0 +1,150 @@
+"""What is particular to the writer of an event loop: the loop never waits for the database.
+
+What it has in common with the other writer is in test_writer.py.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from scenes import change_status, histories, open_booking
+
+from ledger.async_writer import AsyncWriter
+from ledger.commands import Outcome
+from ledger.database import Database
+from ledger.errors import Busy
+from ledger.limits import METADATA_BYTES_MAX
+from ledger.workflow import DEFAULT
+
+PATIENCE_SECONDS = 20
+
+
+@asynccontextmanager
+async def writing(database: Database) -> AsyncIterator[AsyncWriter]:
+    """A writer that is connected, so that the next request goes ahead of the lock."""
+    writer = AsyncWriter(database, DEFAULT)
+    try:
+        await writer.record([open_booking("room-12")])
+        yield writer
+    finally:
+        await writer.close()
+
+
+def test_the_loop_goes_on_while_the_database_waits(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    async def scene() -> Any:
+        async with writing(database) as writer:
+            connection.execute("SELECT pg_advisory_lock(%s)", (database.lock_key("append"),))
+            changing = asyncio.create_task(writer.record([change_status("room-12", "confirmed")]))
+            for _ in range(20):
+                await asyncio.sleep(0.005)
+            assert not changing.done()
+            connection.execute("SELECT pg_advisory_unlock(%s)", (database.lock_key("append"),))
+            return await asyncio.wait_for(changing, PATIENCE_SECONDS)
+
+    (changed,) = asyncio.run(scene())
+    assert changed.position == 2
+
+
+def test_who_is_alone_uses_no_thread(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        async with writing(database) as writer:
+            monkeypatch.setattr(writer._recorder, "record", None)  # what the thread calls
+            await writer.record([change_status("room-12", "confirmed")])
+            await writer.record([open_booking("room-13")])
+            monkeypatch.undo()
+
+    asyncio.run(scene())
+
+
+def test_what_does_not_fit_into_the_socket_is_sent_as_there_is_room(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    metadata = {"note": "x" * (METADATA_BYTES_MAX - 20)}
+    rooms = [f"room-1{number:02}" for number in range(90)]
+
+    async def scene() -> list[Any]:
+        async with writing(database) as writer:
+            loop, waited = asyncio.get_running_loop(), []
+            add_writer: Callable[..., None] = loop.add_writer
+
+            def counted(*given: Any) -> None:
+                waited.append(given)
+                add_writer(*given)
+
+            loop.add_writer = counted  # type: ignore[assignment]
+            answers = await writer.record([open_booking(room, metadata=metadata) for room in rooms])
+            assert waited, "nothing was sent later: this is too small"
+            return answers
+
+    answers = asyncio.run(scene())
+    assert [answer.position for answer in answers] == list(range(2, 92))
+    assert set(histories(connection)) == {"room-12", *rooms}
+
+
+def test_a_connection_that_ends_while_nobody_asks_is_let_go_of_at_once(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    async def scene() -> None:
+        async with writing(database) as writer:
+            own = writer._recorder.connection
+            assert own is not None
+            connection.execute("SELECT pg_terminate_backend(%s, 5000)", (own.info.backend_pid,))
+            await until(lambda: own.closed)
+            (changed,) = await writer.record([change_status("room-12", "confirmed")])
+            assert isinstance(changed, Outcome)
+
+    asyncio.run(scene())
+    assert histories(connection) == {"room-12": ["pending", "confirmed"]}
+
+
+def test_who_gives_up_waiting_takes_nothing_back_and_stops_nobody(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    async def scene() -> None:
+        async with writing(database) as writer:
+            connection.execute("SELECT pg_advisory_lock(%s)", (database.lock_key("append"),))
+            first = asyncio.create_task(writer.record([change_status("room-12", "confirmed")]))
+            second = asyncio.create_task(writer.record([open_booking("room-13")]))
+            await asyncio.sleep(0.02)
+            first.cancel()
+            connection.execute("SELECT pg_advisory_unlock(%s)", (database.lock_key("append"),))
+            await asyncio.wait_for(second, PATIENCE_SECONDS)
+            with pytest.raises(asyncio.CancelledError):
+                await first
+
+    asyncio.run(scene())
+    assert histories(connection) == {"room-12": ["pending", "confirmed"], "room-13": ["pending"]}
+
+
+def test_close_records_what_waits_and_takes_no_more(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    async def scene() -> None:
+        async with writing(database) as writer:
+            connection.execute("SELECT pg_advisory_lock(%s)", (database.lock_key("append"),))
+            asked: list[Awaitable[Any]] = [
+                asyncio.create_task(writer.record([open_booking(f"room-2{number}")]))
+                for number in range(5)
+            ]
+            await asyncio.sleep(0.02)
+            closing = asyncio.create_task(writer.close())
+            await asyncio.sleep(0.02)
+            with pytest.raises(Busy):
+                await writer.record([open_booking("room-13")])
+            connection.execute("SELECT pg_advisory_unlock(%s)", (database.lock_key("append"),))
+            await asyncio.wait_for(closing, PATIENCE_SECONDS)
+            assert len(await asyncio.gather(*asked)) == 5
+
+    asyncio.run(scene())
+    assert len(histories(connection)) == 6
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():  # noqa: ASYNC110  # there is no event for it
+            await asyncio.sleep(0.002)

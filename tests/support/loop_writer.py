@@ -1,0 +1,85 @@
+"""The writer of an event loop, called from threads as the other writer is."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from ledger.async_writer import AsyncWriter
+from ledger.commands import Answer, Command
+from ledger.database import Database
+from ledger.errors import Busy
+from ledger.plan import Idempotency
+from ledger.recorder import Recorder
+from ledger.workflow import Workflow
+
+ResultT = TypeVar("ResultT")
+
+
+class LoopWriter:
+    """Runs an AsyncWriter on an event loop in a thread of its own."""
+
+    def __init__(self, database: Database, workflow: Workflow, **options: Any) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._writer = AsyncWriter(database, workflow, **options)
+        self._asking: set[asyncio.Task[None]] = set()
+
+    @property
+    def _recorder(self) -> Recorder:
+        return self._writer._recorder
+
+    @property
+    def queued_commands(self) -> int:
+        return self._writer.queued_commands
+
+    def submit(
+        self,
+        commands: Sequence[Command],
+        done: Callable[[list[Answer] | Exception], None],
+        idempotency: Idempotency | None = None,
+    ) -> None:
+        self._run(self._submit(commands, done, idempotency))
+
+    def execute(
+        self, commands: Sequence[Command], idempotency: Idempotency | None = None
+    ) -> list[Answer]:
+        return self._run(self._writer.record(commands, idempotency))
+
+    def close(self) -> None:
+        if self._loop.is_closed():
+            return
+        self._run(self._writer.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _submit(
+        self,
+        commands: Sequence[Command],
+        done: Callable[[list[Answer] | Exception], None],
+        idempotency: Idempotency | None,
+    ) -> None:
+        refused: list[Busy] = []
+
+        async def ask() -> None:
+            result: list[Answer] | Exception
+            try:
+                result = await self._writer.record(commands, idempotency)
+            except Busy as error:
+                refused.append(error)
+                return
+            except Exception as error:  # noqa: BLE001  # as the other writer hands it over
+                result = error
+            done(result)
+
+        task = asyncio.create_task(ask())
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        await asyncio.sleep(0)  # it is refused at once or not at all
+        if refused:
+            raise refused[0]
