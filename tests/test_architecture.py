@@ -29,6 +29,9 @@ READS_ENVIRONMENT = {
 CATCHES_EVERYTHING = {
     ("ledger/recorder.py", "record"): "a request that cannot be stored fails alone and is told so",
     ("ledger/recorder.py", "_commit"): "tells errors apart by a rule, and raises them",
+    ("ledger/import_writer.py", "decide"): "what was decided so far is void; raised, unless lost",
+    ("ledger/import_writer.py", "_stored"): "tells errors apart by a rule, and raises them",
+    ("ledger/import_writer.py", "_record_under_lock"): "the same",
     ("ledger/steps.py", "_go_on"): "given to whoever runs the steps, who is called back",
     ("projections/reader.py", "_answer"): "whoever asks is told why, and the reader goes on",
     ("projections/follower.py", "run"): "leaves the failure for health to show, and raises it",

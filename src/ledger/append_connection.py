@@ -30,6 +30,15 @@ def connect_to_append(database: Database) -> psycopg.Connection:
     return connection
 
 
+def is_lost(error: Exception) -> bool:
+    """Whether it is worth to connect again and to try once more."""
+    # ProgramLimitExceeded is an OperationalError too, but about what was sent: trying again is in
+    # vain.
+    return isinstance(error, (*CONNECTION_LOST, StoreUnavailable)) and not isinstance(
+        error, psycopg.errors.ProgramLimitExceeded
+    )
+
+
 def is_refused(error: Exception) -> bool:
     """Whether the server itself says that it did not commit, as when its disk is full.
 

@@ -1,4 +1,4 @@
-"""One transaction of an import: lock, load, decide, store. Rows in bulk, each once."""
+"""The transactions of an import: load, decide, lock, store. Rows in bulk, each once."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -63,23 +63,30 @@ class KnownBooking:
     key: BookingKey | None = None
 
 
-class Stored:
-    """What a transaction is about to commit."""
+class Overtaken(Exception):
+    """Somebody has recorded something since it was decided"""
 
-    def __init__(self, events: ImportedEvents) -> None:
+
+class Decided:
+    """What follows from rows, with `head` as the newest position of the ledger."""
+
+    def __init__(self, source: str, recorded_at: datetime, head: int) -> None:
         self.taken = Taken()
-        self.head = events.position
-        self.events = events
+        self.head = head
+        self.blocks: list[bytes] = []
+        self.events = ImportedEvents(source, recorded_at, head, self.blocks.append)
         self.keys = NewKeys()
         self.fingerprints = NewFingerprints()
+        self.is_committing = False
+        """From here on it may be in the ledger though we are not told."""
 
 
 class ImportTransaction:
-    """Used on one connection at a time, by one thread.
+    """Decides on rows, and stores what was decided; `store` may run beside the next `decide`.
 
-    Everything happens under the append lock, as in the writer's transactions, so nothing that
-    was decided can be out of date when it is committed. The bookings of former transactions
-    are good as long as nobody else has appended.
+    `decide` needs no lock: it takes what was decided before to be stored, and nobody else to have
+    appended. `store` takes the lock, and whether that was so is whether the newest position is the
+    one that was decided on. Where it is not, `decide_under_lock` is the way that always succeeds.
     """
 
     def __init__(
@@ -94,60 +101,98 @@ class ImportTransaction:
         self._clock = clock
         self._known: dict[str, KnownBooking] = {}
         self._head: int | None = None
-        """The newest position when those were known."""
+        """The newest position when those were known; None where nothing is."""
+        self._before: set[tuple[str, int]] = set()
+        """The rows that were decided on last, which may not be stored yet."""
+        self.alone = True
+        """Whether nobody else appended between our last two transactions."""
 
-    def store(self, connection: psycopg.Connection, rows: ImportedRows) -> Stored:
-        """Do everything but commit. Raises UnknownStatus before anything is done."""
+    def decide(self, connection: psycopg.Connection, rows: ImportedRows) -> Decided:
+        """Raises UnknownStatus before anything is done. Whatever it raises, `forget` then."""
         for status in dict.fromkeys(rows.to_statuses):
             self._workflow.require_status(status)
         cursor = connection.cursor()
-        cursor.execute(self._begin, prepare=False)
         head = self._load(cursor, rows.booking_ids)
-        before = self._taken_before(cursor, rows)
-        with cursor.copy(COPY) as copy:
-            events = ImportedEvents(self._source, self._clock(), head, copy.write)
-            stored = self._decide(rows, before, events)
-            events.end()
-        if stored.keys:
-            _send(cursor, COPY_KEYS, stored.keys.rows())
-        if stored.fingerprints:
-            _send(cursor, COPY_FINGERPRINTS, stored.fingerprints.rows())
-        if events.first is not None:
-            cursor.execute(NOTIFY, (self._channel,))
-        return stored
+        taken_before = self._taken_before(cursor, rows)
+        self._before = set(zip(rows.booking_ids, rows.fingerprints, strict=True))
+        decided = Decided(self._source, self._clock(), head)
+        self._decide(rows, taken_before, decided)
+        self._head = decided.events.position
+        return decided
 
-    def keep(self, stored: Stored) -> None:
-        """After the commit: what is known by now is as it is stored."""
-        self._head = stored.events.position
-        if len(self._known) > KNOWN_BOOKINGS_MAX:
-            self._known.clear()
+    def store(self, connection: psycopg.Connection, decided: Decided) -> None:
+        """Store and commit. Raises Overtaken where it was decided on another ledger than there is,
+        and then nothing is stored."""
+        cursor = connection.cursor()
+        cursor.execute(self._begin, prepare=False)
+        try:
+            _require_head(cursor, decided.head)
+            self._write(cursor, decided)
+        except (Overtaken, psycopg.errors.UniqueViolation) as error:
+            connection.rollback()
+            raise Overtaken from error
+        self._commit(connection, decided)
+
+    def decide_under_lock(self, connection: psycopg.Connection, rows: ImportedRows) -> Decided:
+        """Take the lock, and decide. Before this call nothing of ours may be under way."""
+        cursor = connection.cursor()
+        cursor.execute(self._begin, prepare=False)
+        head = _head(cursor)
+        self.alone = head == self._head
+        if not self.alone:
+            self.forget()
+            self._head = head
+        return self.decide(connection, rows)
+
+    def store_under_lock(self, connection: psycopg.Connection, decided: Decided) -> None:
+        """Store what was decided so, and commit."""
+        self._write(connection.cursor(), decided)
+        self._commit(connection, decided)
 
     def forget(self) -> None:
-        """Take nothing that was read before for what is there."""
+        """Take nothing that was read or decided before for what is there."""
         self._head = None
+        self._known.clear()
+        self._before.clear()
 
-    def is_committed(self, connection: psycopg.Connection, stored: Stored) -> bool:
+    def is_committed(self, connection: psycopg.Connection, decided: Decided) -> bool:
         """Whether it is in the ledger though its commit was cut off. As `Transaction` has it:
         the lock is waited for, the first event speaks for all, and without events rows can be
         taken anew."""
-        if stored.events.first is None:
+        if decided.events.first is None:
             return False
         with connection.transaction():
             connection.execute(self._lock)
-            found = connection.execute(AT_POSITION, (stored.head + 1,)).fetchone()
-        return found == stored.events.first
+            found = connection.execute(AT_POSITION, (decided.head + 1,)).fetchone()
+        return found == decided.events.first
+
+    def _write(self, cursor: psycopg.Cursor[Any], decided: Decided) -> None:
+        if decided.events.first is not None:
+            _send(cursor, COPY, b"".join(decided.blocks))
+        if decided.keys:
+            _send(cursor, COPY_KEYS, decided.keys.rows())
+        if decided.fingerprints:
+            _send(cursor, COPY_FINGERPRINTS, decided.fingerprints.rows())
+        if decided.events.first is not None:
+            cursor.execute(NOTIFY, (self._channel,))
+
+    def _commit(self, connection: psycopg.Connection, decided: Decided) -> None:
+        decided.is_committing = True
+        connection.execute("COMMIT", prepare=False)
 
     def _load(self, cursor: psycopg.Cursor[Any], booking_ids: Iterable[str]) -> int:
         """Make all these bookings known that there are; the newest position."""
-        row = cursor.execute(HEAD, prepare=True).fetchone()
-        assert row is not None
-        if row[0] != self._head:
+        if self._head is None:
             self._known.clear()
+            self._head = _head(cursor)
+        elif len(self._known) > KNOWN_BOOKINGS_MAX:
+            # Those that were decided on last may not be stored yet.
+            self._known = {one: self._known[one] for one, _ in self._before}
         missing = [one for one in dict.fromkeys(booking_ids) if one not in self._known]
         for booking_id, version, state, wrapped in cursor.execute(LOAD, (missing,), prepare=True):
             status = orjson.loads(state)["to_status"]
             self._known[booking_id] = KnownBooking(text_value(booking_id), version, status, wrapped)
-        return int(row[0])
+        return self._head
 
     def _taken_before(
         self, cursor: psycopg.Cursor[Any], rows: ImportedRows
@@ -163,14 +208,12 @@ class ImportTransaction:
         if not asked:
             return set()
         columns = ([one for one, _ in asked], [one for _, one in asked])
-        return set(cursor.execute(LOAD_TAKEN, columns, prepare=True).fetchall())
+        found = set(cursor.execute(LOAD_TAKEN, columns, prepare=True).fetchall())
+        return found.union(self._before.intersection(asked))
 
-    def _decide(
-        self, rows: ImportedRows, before: set[tuple[str, int]], events: ImportedEvents
-    ) -> Stored:
-        stored = Stored(events)
-        taken, known = stored.taken, self._known
-        new_fingerprint, new_event = stored.fingerprints.append, events.append
+    def _decide(self, rows: ImportedRows, before: set[tuple[str, int]], decided: Decided) -> None:
+        taken, known, events = decided.taken, self._known, decided.events
+        new_fingerprint, new_event = decided.fingerprints.append, events.append
         repeats = len(set(rows.fingerprints)) < len(rows)
         nonces = _nonces(len(rows) - rows.personal.count(None))
         for booking_id, to_status, claimed_from, occurred_at, personal, fingerprint in zip(
@@ -199,19 +242,19 @@ class ImportTransaction:
             booking.version = version = booking.version + 1
             sealed = None
             if personal is not None:
-                key = booking.key or self._key(booking_id, booking, stored)
+                key = booking.key or self._key(booking_id, booking, decided)
                 sealed = key.seal_json(version, personal, next(nonces))
             new_event(
                 booking.id_value, version, booking.status, to_status, occurred_at, claimed, sealed
             )
             booking.status = to_status
+        events.end()
         taken.position = events.position
-        return stored
 
-    def _key(self, booking_id: str, booking: KnownBooking, stored: Stored) -> BookingKey:
+    def _key(self, booking_id: str, booking: KnownBooking, decided: Decided) -> BookingKey:
         if booking.wrapped is None:
             booking.key, booking.wrapped = self._mapper.new_key(booking_id)
-            stored.keys.append(booking.id_value, booking.wrapped)
+            decided.keys.append(booking.id_value, booking.wrapped)
         else:
             booking.key = self._mapper.unwrap(booking_id, booking.wrapped)
         return booking.key
@@ -220,6 +263,17 @@ class ImportTransaction:
 def _nonces(count: int) -> Iterator[bytes]:
     random = urandom(NONCE_BYTES * count)
     return (random[at : at + NONCE_BYTES] for at in range(0, len(random), NONCE_BYTES))
+
+
+def _head(cursor: psycopg.Cursor[Any]) -> int:
+    row = cursor.execute(HEAD, prepare=True).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _require_head(cursor: psycopg.Cursor[Any], head: int) -> None:
+    if _head(cursor) != head:
+        raise Overtaken
 
 
 def _send(cursor: psycopg.Cursor[Any], statement: LiteralString, content: bytes) -> None:

@@ -3,20 +3,21 @@
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
 
 from ledger.append_connection import (
-    CONNECTION_LOST,
     RECONNECT_SECONDS,
     connect_to_append,
     given_up,
+    is_lost,
     is_refused,
 )
 from ledger.database import Database
-from ledger.errors import StoreUnavailable
-from ledger.import_transaction import ImportTransaction, Stored, Taken
+from ledger.import_transaction import Decided, ImportTransaction, Overtaken, Taken
 from ledger.imported_rows import ImportedRows
 from ledger.recorder import utc_now
 from ledger.workflow import Workflow
@@ -24,10 +25,36 @@ from ledger.workflow import Workflow
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Rows, and what was decided on them; None where that is left for when they are stored."""
+
+    rows: ImportedRows
+    decided: Decided | None
+    attempt: int
+
+
+class Recording:
+    """Rows on their way to the disk."""
+
+    def __init__(self, result: Callable[[], Taken]) -> None:
+        self._result = result
+
+    def result(self) -> Taken:
+        """Wait until they are there. To be called once.
+
+        Raises StoreUnavailable (nothing was recorded), OutcomeUnknown, or why the database
+        refuses them.
+        """
+        return self._result()
+
+
 class ImportWriter:
     """Records the rows of one source. For one thread; writers may serve the same ledger beside it.
 
-    `reconnect_seconds` is how long a lost database is waited for.
+    The database stores rows while the next are decided on: `decide`, then wait for the
+    `Recording` of the rows before, then `store`. `reconnect_seconds` is how long a lost database
+    is waited for.
     """
 
     def __init__(
@@ -43,46 +70,105 @@ class ImportWriter:
         self._transaction = ImportTransaction(database, workflow, f"import:{source}", clock)
         self._reconnect_seconds = reconnect_seconds
         self._connection: psycopg.Connection | None = None
+        """Belongs to the thread that stores, while it does."""
+        self._reading: psycopg.Connection | None = None
+        self._thread = ThreadPoolExecutor(1, "import")
+        self._attempt = 0
+        """Goes up whenever what was decided since is void."""
 
     def record(self, rows: ImportedRows) -> Taken:
-        """Record rows; they are on disk when this returns, each once however often it comes.
+        """Decide, store and wait: rows are on disk then, each once however often it comes.
 
-        Raises UnknownStatus or StoreUnavailable (nothing was recorded), or OutcomeUnknown.
+        Raises UnknownStatus, or what `Recording.result` raises.
         """
+        return self.store(self.decide(rows)).result()
+
+    def decide(self, rows: ImportedRows) -> Decision:
+        """Raises UnknownStatus, or why the database refuses the rows; nothing is recorded."""
+        if not self._transaction.alone:
+            return Decision(rows, None, self._attempt)
+        try:
+            if self._reading is None:
+                self._reading = connect_to_append(self._database)
+            decided = self._transaction.decide(self._reading, rows)
+        except Exception as error:
+            self._give_up_ahead()
+            if not is_lost(error):
+                raise
+            return Decision(rows, None, self._attempt)  # whoever stores finds out how long
+        return Decision(rows, decided, self._attempt)
+
+    def store(self, decision: Decision) -> Recording:
+        """Begin to store rows, after the result of those before."""
+        rows, decided = decision.rows, decision.decided
+        if decided is None or decision.attempt != self._attempt:
+            return Recording(lambda: self._record_under_lock(rows, None))
+        storing = self._thread.submit(self._store, decided)
+        return Recording(lambda: self._stored(rows, decided, storing))
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        self._disconnect()
+        self._give_up_ahead()
+
+    def _store(self, decided: Decided) -> None:
+        self._transaction.store(self._connected(), decided)
+
+    def _stored(self, rows: ImportedRows, decided: Decided, storing: Future[None]) -> Taken:
+        in_doubt: Decided | None = None
+        try:
+            storing.result()
+        except Overtaken:
+            self._transaction.alone = False
+        except Exception as error:
+            self._disconnect()
+            if not is_lost(error):
+                self._give_up_ahead()
+                raise
+            if decided.is_committing and not is_refused(error):
+                in_doubt = decided
+        else:
+            return decided.taken
+        self._give_up_ahead()
+        return self._record_under_lock(rows, in_doubt)
+
+    def _record_under_lock(self, rows: ImportedRows, in_doubt: Decided | None) -> Taken:
         deadline = time.monotonic() + self._reconnect_seconds
-        in_doubt: Stored | None = None
         while True:
-            stored: Stored | None = None
+            decided: Decided | None = None
             try:
                 connection = self._connected()
                 if in_doubt is not None and self._transaction.is_committed(connection, in_doubt):
                     return in_doubt.taken
                 in_doubt = None
-                stored = self._transaction.store(connection, rows)
-                connection.execute("COMMIT", prepare=False)
-            except psycopg.errors.ProgramLimitExceeded:
-                self.close()
-                raise  # an OperationalError too, but about what was sent: trying again is in vain
-            except (*CONNECTION_LOST, StoreUnavailable) as error:
-                if stored is not None and not is_refused(error):
-                    in_doubt = stored  # and stays so where the question itself was refused
-                self.close()
+                decided = self._transaction.decide_under_lock(connection, rows)
+                self._transaction.store_under_lock(connection, decided)
+            except Exception as error:
+                self._disconnect()  # or the append lock would be held until the next call
+                self._give_up_ahead()
+                if not is_lost(error):
+                    raise
+                if decided is not None and decided.is_committing and not is_refused(error):
+                    in_doubt = decided  # and stays so where the question itself was refused
                 if time.monotonic() > deadline:
                     logger.error("given up: %s", error)  # noqa: TRY400  # the caller is told
                     raise given_up(has_events=in_doubt is not None) from error
                 time.sleep(0.1)
-            except psycopg.Error:
-                self.close()  # or the append lock would be held until the next call
-                raise
             else:
-                self._transaction.keep(stored)
-                return stored.taken
+                return decided.taken
 
-    def close(self) -> None:
+    def _give_up_ahead(self) -> None:
+        """Nothing that was decided or read before is good any more."""
+        self._attempt += 1
+        self._transaction.forget()
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        self._transaction.forget()
 
     def _connected(self) -> psycopg.Connection:
         if self._connection is None:

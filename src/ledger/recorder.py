@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import psycopg
 
 from ledger.append_connection import (
-    CONNECTION_LOST,
     RECONNECT_SECONDS,
     connect_to_append,
     given_up,
+    is_lost,
     is_refused,
 )
 from ledger.database import Database
@@ -96,7 +96,7 @@ class Recorder:
     def in_doubt(self, error: Exception) -> Plan | None:
         """The plan that may be committed all the same, after this error."""
         plan, self._under_way = self._under_way, None
-        if plan is None or not plan.events or not _is_lost(error) or is_refused(error):
+        if plan is None or not plan.events or not is_lost(error) or is_refused(error):
             return None
         return plan
 
@@ -127,7 +127,7 @@ class Recorder:
                 plan = self.in_doubt(error)
                 if plan is not None:
                     doubtful.append(plan)
-                if not _is_lost(error):
+                if not is_lost(error):
                     if not doubtful:
                         raise
                     # Another way to fail, with one of them still out there.
@@ -160,11 +160,3 @@ class Recorder:
             self._transaction.prepare(connection)
             self.connection = connection
         return self.connection
-
-
-def _is_lost(error: Exception) -> bool:
-    # ProgramLimitExceeded is an OperationalError too, but about what was sent: trying again is in
-    # vain.
-    return isinstance(error, (*CONNECTION_LOST, StoreUnavailable)) and not isinstance(
-        error, psycopg.errors.ProgramLimitExceeded
-    )

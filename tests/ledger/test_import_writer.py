@@ -214,7 +214,8 @@ def test_imported_events_are_stored_as_the_aggregate_and_its_mapper_store_them(
         patched.setattr("ledger.sealing._nonce", lambda: fixed(NONCE_BYTES))
         patched.setattr("ledger.import_transaction.urandom", fixed)
         transaction = ImportTransaction(database, ANY_CHANGE, source, lambda: NOON)
-        transaction.store(connection, made)
+        decided = transaction.decide_under_lock(connection, made)
+        transaction._write(connection.cursor(), decided)
         found = connection.execute(ALL_EVENTS).fetchall()
         connection.execute("ROLLBACK")
         assert found == expected_events(rows, source)
@@ -278,6 +279,102 @@ def test_bookings_that_fell_out_of_memory_are_read_again(
 
     assert list(histories(connection).values()) == [["pending", "confirmed", "cancelled"]] * 3
     assert said(database) == ["x"] * 9
+
+
+# --- deciding while the rows before are stored ------------------------------------------------
+
+
+def test_rows_are_decided_on_while_those_before_wait_for_the_lock(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    """On what those before will have made of their bookings; and nobody is kept out meanwhile."""
+    with importing(database) as writer:
+        connection.execute("SELECT pg_advisory_lock(%s)", (database.lock_key("append"),))
+        first = writer.store(
+            writer.decide(rows_of(import_row("A", "pending", 1, changed_by="one")))
+        )
+        again = import_row("A", "pending", 1, changed_by="one")
+        second = writer.decide(rows_of(again, import_row("A", "confirmed", 2, "pending")))
+        assert second.decided is not None
+        connection.execute("SELECT pg_advisory_unlock(%s)", (database.lock_key("append"),))
+        assert fields(first.result()) == (1, 0, 0, 0, 0)
+        assert fields(writer.store(second).result()) == (0, 1, 0, 1, 0)
+
+    assert histories(connection) == {"A": ["pending", "confirmed"]}
+    assert said(database) == ["one", None]
+
+
+def test_who_is_overtaken_decides_again(database: Database, connection: psycopg.Connection) -> None:
+    with importing(database) as writer, writing(database) as other:
+        writer.record(rows_of(import_row("A", "pending", 1, changed_by="x")))
+        decision = writer.decide(rows_of(import_row("A", "confirmed", 2, "pending")))
+        assert decision.decided is not None
+        other.execute([change_status("A", "cancelled")])
+        taken = writer.store(decision).result()
+        assert fields(taken) == (0, 1, 0, 0, 1), "its claim is in dispute now"
+        alone = [writer.decide(rows_of()).decided is not None]
+        for number, status in enumerate(("pending", "confirmed"), 3):
+            writer.record(rows_of(import_row("A", status, number)))
+            alone.append(writer.decide(rows_of()).decided is not None)
+
+    assert alone == [False, True, True], "under the lock until it is seen to be alone"
+    assert histories(connection)["A"] == [
+        *("pending", "cancelled", "confirmed", "pending", "confirmed")
+    ]
+
+
+def test_who_is_overtaken_by_the_same_rows_takes_none_of_them_twice(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    """Rows that change nothing take no position: their fingerprints are what collides."""
+    with importing(database) as one, importing(database) as other:
+        one.record(rows_of(import_row("A", "pending", 1)))
+        same = import_row("A", "pending", 2)
+        decision = one.decide(rows_of(same))
+        assert fields(other.record(rows_of(same))) == (0, 0, 1, 0, 0)
+        assert fields(one.store(decision).result()) == (0, 0, 0, 1, 0)
+
+    assert histories(connection) == {"A": ["pending"]}
+
+
+@pytest.mark.parametrize("reaches_server", [True, False])
+def test_what_was_decided_on_lost_rows_is_decided_again(
+    database: Database, connection: psycopg.Connection, reaches_server: bool
+) -> None:
+    """Their bookings have other keys than those that were made when they were decided on first."""
+    with CuttingProxy(database) as proxy, importing(proxy.database) as writer:
+        writer.record(rows_of(*many(0)))
+        proxy.cut_next_commit(reaches_server=reaches_server)
+        lost = writer.store(writer.decide(rows_of(import_row("A", "pending", 1, changed_by="one"))))
+        after = writer.decide(rows_of(import_row("A", "confirmed", 2, "pending", reason="two")))
+        assert fields(lost.result()) == (1, 0, 0, 0, 0)
+        assert proxy.has_cut.is_set()
+        assert fields(writer.store(after).result()) == (0, 1, 0, 0, 0)
+
+    assert histories(connection)["A"] == ["pending", "confirmed"]
+    catch_up(database)
+    assert audit(database).sound
+    with database.connect() as own:
+        events = events_after(own, EventMapper(MASTER_KEY), 900, 1_000)
+    assert [one.event.changed_by or one.event.reason for one in events] == ["one", "two"]
+
+
+def test_bookings_that_are_being_stored_do_not_fall_out_of_memory(
+    database: Database, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_transaction, "KNOWN_BOOKINGS_MAX", 1)
+    with importing(database) as writer:
+        writer.record(rows_of(*many(0)))
+        connection.execute("SELECT pg_advisory_lock(%s)", (database.lock_key("append"),))
+        first = writer.store(
+            writer.decide(rows_of(*(import_row(room, "pending", 1) for room in ("A", "B", "C"))))
+        )
+        second = writer.decide(rows_of(import_row("A", "confirmed", 2)))
+        connection.execute("SELECT pg_advisory_unlock(%s)", (database.lock_key("append"),))
+        first.result()
+        assert fields(writer.store(second).result()) == (0, 1, 0, 0, 0)
+
+    assert histories(connection)["A"] == ["pending", "confirmed"]
 
 
 # --- failures ---------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from api.imports.chunks import Chunk
 from api.imports.rejects import RejectsFile
 from api.imports.stop import StopRequest
-from ledger.import_writer import ImportWriter
+from ledger.import_writer import ImportWriter, Recording
 
 
 @dataclass
@@ -36,17 +36,19 @@ class Summary:
 
 
 class ImportRun:
-    """Gives chunks to the writer, one at a time, and keeps the summary."""
+    """Gives chunks to the writer, and keeps the summary: one chunk is stored while the next is
+    read and decided on."""
 
     def __init__(self, writer: ImportWriter, rejects: RejectsFile) -> None:
         self.summary = Summary()
         self._writer = writer
         self._rejects = rejects
+        self._under_way: tuple[Chunk, Recording | None] | None = None
 
     def run(
         self, chunks: Iterator[Chunk], stop: StopRequest, progress: Callable[[Summary], None]
     ) -> None:
-        """Import until the end of the chunks or a request to stop; a chunk is finished first.
+        """Import until the end of the chunks or a request to stop; what is begun is finished.
 
         Raises UnreadableFile, or StoreUnavailable or OutcomeUnknown where the writer gave up.
         """
@@ -57,13 +59,25 @@ class ImportRun:
                 self.summary.seconds = time.monotonic() - started
                 progress(self.summary)
         finally:
-            self.summary.seconds = time.monotonic() - started
+            try:
+                self._finish()
+            finally:
+                self.summary.seconds = time.monotonic() - started
         self.summary.complete = not stop.requested
 
     def _take(self, chunk: Chunk) -> None:
+        decision = self._writer.decide(chunk.rows) if len(chunk.rows) else None
+        self._finish()
+        self._under_way = (chunk, None if decision is None else self._writer.store(decision))
+
+    def _finish(self) -> None:
+        """Wait for the chunk that is under way, and count it."""
+        if self._under_way is None:
+            return
+        (chunk, recording), self._under_way = self._under_way, None
         summary = self.summary
-        if len(chunk.rows):
-            taken = self._writer.record(chunk.rows)
+        if recording is not None:
+            taken = recording.result()
             summary.opened += taken.opened
             summary.changed += taken.changed
             summary.unchanged += taken.unchanged
