@@ -14,11 +14,19 @@ import psycopg
 from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-TEXT, BYTEA, INT8 = 25, 17, 20
+TEXT, BYTEA, INT8, INT4, FLOAT8, DATE, TIMESTAMP = 25, 17, 20, 23, 701, 1082, 1114
 """The object ids of the types, which are the same in every PostgreSQL."""
 
 _int8 = Struct("!q").pack
 _length = Struct("!i").pack
+_NULL = _length(-1)
+# A value behind its length, as it stands in an array.
+_int4_item = Struct("!ii").pack
+_int8_item = Struct("!iq").pack
+_float8_item = Struct("!id").pack
+_EPOCH_DAYS = 10_957
+"""PostgreSQL counts from the year 2000."""
+_EPOCH_MILLISECONDS = _EPOCH_DAYS * 86_400_000
 _names = count()
 
 
@@ -69,30 +77,56 @@ def as_text(value: bytes | None) -> str:
     return value.decode()
 
 
+def as_milliseconds(value: bytes | None) -> int:
+    """A result that is a timestamp, as milliseconds since 1970."""
+    return as_integer(value) // 1000 + _EPOCH_MILLISECONDS
+
+
 def integer(value: int) -> bytes:
     return _int8(value)
 
 
-def integers(values: Sequence[int]) -> bytes:
-    return _array(INT8, [_int8(value) for value in values])
+def integers(values: Sequence[int | None]) -> bytes:
+    return _array(INT8, [_NULL if value is None else _int8_item(8, value) for value in values])
+
+
+def small_integers(values: Sequence[int]) -> bytes:
+    return _array(INT4, [_int4_item(4, value) for value in values])
+
+
+def floats(values: Sequence[float]) -> bytes:
+    return _array(FLOAT8, [_float8_item(8, value) for value in values])
+
+
+def dates(values: Sequence[int]) -> bytes:
+    """Days since 1970."""
+    return _array(DATE, [_int4_item(4, value - _EPOCH_DAYS) for value in values])
+
+
+def timestamps(values: Sequence[int]) -> bytes:
+    """Milliseconds since 1970."""
+    epoch = _EPOCH_MILLISECONDS
+    return _array(TIMESTAMP, [_int8_item(8, (value - epoch) * 1000) for value in values])
 
 
 def texts(values: Sequence[str]) -> bytes:
-    return _array(TEXT, [value.encode() for value in values])
+    return byte_strings([value.encode() for value in values], TEXT)
 
 
-def byte_strings(values: Sequence[bytes]) -> bytes:
-    return _array(BYTEA, values)
-
-
-def _array(type_id: int, values: Sequence[bytes]) -> bytes:
-    """One dimension that begins at 1, without nulls (array_send in PostgreSQL's source)."""
-    if not values:
-        return pack("!iii", 0, 0, type_id)
-    parts = [pack("!iiiii", 1, 0, type_id, len(values), 1)]
+def byte_strings(values: Sequence[bytes], type_id: int = BYTEA) -> bytes:
+    items: list[bytes] = []
     for value in values:
-        parts += (_length(len(value)), value)
-    return b"".join(parts)
+        items += (_length(len(value)), value)
+    return _array(type_id, items, len(values))
+
+
+def _array(type_id: int, items: Sequence[bytes], count: int | None = None) -> bytes:
+    """One dimension that begins at 1 (array_send in PostgreSQL's source); each item is behind its
+    length, and NULL has the length -1."""
+    if not items:
+        return pack("!iii", 0, 0, type_id)
+    count = len(items) if count is None else count
+    return pack("!iiiii", 1, int(_NULL in items), type_id, count, 1) + b"".join(items)
 
 
 def require(pgconn: PGconn, result: PGresult) -> None:

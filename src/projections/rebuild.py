@@ -13,6 +13,7 @@ from projections import flow_days, tables
 from projections.feed import head, stream_after
 from projections.filling import Progress, fill
 from projections.rows import batch_rows
+from projections.writing import TableWriter
 
 __all__ = ["Progress", "RebuildReport", "RebuildRunning", "rebuild"]
 
@@ -79,6 +80,7 @@ class _Build:
         self._mapper = event_mapper(database)
         self._position = 0
         self._has_days = False
+        self._writer = TableWriter(tables.REBUILD)
         self._begun_at = head(connection)
         self.events = 0
 
@@ -151,9 +153,7 @@ class _Build:
         stream = stream_after(self._connection, self._mapper, self._position, BATCH_EVENTS)
         batch = batch_rows(stream)
         if batch.events:
-            tables.write(self._connection, batch, tables.REBUILD)
-            if self._has_days:
-                flow_days.add(self._connection, batch.history, tables.REBUILD)
+            self._writer.write(self._connection, batch, days=self._has_days)
             self._position = batch.position
             self.events += batch.events
         return batch.events

@@ -8,12 +8,13 @@ import psycopg
 
 from ledger.database import Database
 from ledger.transcoder import event_mapper
-from projections import flow_days, tables
+from projections import tables
 from projections.feed import stream_after, wait_for_notification
 from projections.follower import ADVANCE, POSITION, Follower, ProjectionMissing
 from projections.log import tile_table as log_tiles
 from projections.rebuild import rebuild
 from projections.rows import batch_rows
+from projections.writing import TableWriter
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Projector(Follower):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._mapper = event_mapper(database)
+        self._writer = TableWriter(tables.LIVE)
 
     def follow(self, connection: psycopg.Connection, stop: threading.Event) -> None:
         # A crash may lose the last rows with their position; both are derived again.
@@ -82,8 +84,7 @@ class Projector(Follower):
                 raise ProjectionMissing(f"There is no projection {self.name!r}.")
             batch = batch_rows(stream_after(connection, self._mapper, found[1], BATCH_EVENTS))
             if batch.events:
-                tables.write(connection, batch, tables.LIVE)
-                flow_days.add(connection, batch.history, tables.LIVE)
+                self._writer.write(connection, batch)
                 connection.execute(ADVANCE, (batch.position, self.name))
         return batch.events
 

@@ -7,7 +7,7 @@ import psycopg
 from psycopg import sql
 
 from ledger.schema import analyst_role, app_role
-from projections.rows import Batch, BookingRow, HistoryRow
+from projections.rows import BookingRow, HistoryRow
 
 NAME = "status_history"
 VERSION = 4
@@ -33,14 +33,6 @@ COPY_BOOKINGS = 'COPY "Booking{s}" ({columns}) FROM STDIN (FORMAT BINARY)'.repla
 COPY_HISTORY = 'COPY "BookingStatusHistory{s}" ({columns}) FROM STDIN (FORMAT BINARY)'.replace(
     "{columns}", ", ".join(f'"{name}"' for name in HistoryRow._fields)
 )
-UPDATE_BOOKINGS = """
-    UPDATE "Booking{s}" AS booking
-    SET status = changed.status, version = changed.version,
-        "updatedAt" = changed.updated_at, position = changed.position
-    FROM unnest(%b::text[], %b::text[], %b::int[], %b::timestamp[], %b::bigint[])
-        AS changed (id, status, version, updated_at, position)
-    WHERE booking.id = changed.id
-"""
 # The events are read without what was erased, so this finds only what was projected before.
 ERASE = """
     UPDATE "BookingStatusHistory{s}" AS entry
@@ -131,6 +123,11 @@ def write_history(connection: psycopg.Connection, rows: Iterable[HistoryRow], su
     _copy(connection, COPY_HISTORY, suffix, HISTORY_TYPES, rows)
 
 
+def write_bookings(connection: psycopg.Connection, rows: Iterable[BookingRow], suffix: str) -> None:
+    """Those that are new."""
+    _copy(connection, COPY_BOOKINGS, suffix, BOOKING_TYPES, rows)
+
+
 def derive_bookings(connection: psycopg.Connection, suffix: str) -> None:
     """Fill the empty table of bookings from the history, which is that of a whole ledger."""
     connection.execute(_sql("bookings", suffix))
@@ -141,26 +138,6 @@ def erase(connection: psycopg.Connection, erased: dict[str, int], suffix: str) -
     if erased:
         parameters = (list(erased), list(erased.values()))
         connection.execute(ERASE.replace("{s}", suffix), parameters)
-
-
-def write(connection: psycopg.Connection, batch: Batch, suffix: str) -> None:
-    """Write the rows of a batch, bookings first: history refers to them."""
-    if batch.opened:
-        _copy(connection, COPY_BOOKINGS, suffix, BOOKING_TYPES, batch.opened)
-    if batch.changed:
-        connection.execute(
-            UPDATE_BOOKINGS.replace("{s}", suffix),
-            (
-                [booking.id for booking in batch.changed],
-                [booking.status for booking in batch.changed],
-                [booking.version for booking in batch.changed],
-                [booking.updatedAt for booking in batch.changed],
-                [booking.position for booking in batch.changed],
-            ),
-        )
-    if batch.history:
-        write_history(connection, batch.history, suffix)
-    erase(connection, batch.erased, suffix)
 
 
 def rename(connection: psycopg.Connection, suffix: str) -> None:
