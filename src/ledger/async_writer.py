@@ -46,7 +46,7 @@ class AsyncWriter:
         self._watch: Watch[Sequence[Reply] | None] | None = None
         self._batch: list[Request] | None = None
         """What is being recorded."""
-        self._gathering: asyncio.TimerHandle | None = None
+        self._gathering: asyncio.Handle | None = None
         self._all_served = asyncio.Event()
 
     async def record(
@@ -127,16 +127,19 @@ class AsyncWriter:
         # The next batch first: the database works on it while the answers go out.
         if self._waiting.has_enough:
             self._begin()
-        elif self._waiting.enough > 1:
-            loop = asyncio.get_running_loop()
-            self._gathering = loop.call_later(GATHERING_SECONDS, self._gathered)
         for request, reply in zip(batch, replies, strict=True):
             request.done(reply)
+        if self._batch is None and self._waiting.enough > 1:
+            self._gathering = asyncio.get_running_loop().call_soon(self._gather)
+
+    def _gather(self) -> None:
+        """The answers have gone out by now: only from here on can more come."""
+        loop = asyncio.get_running_loop()
+        self._gathering = loop.call_later(GATHERING_SECONDS, self._gathered)
 
     def _gathered(self) -> None:
-        """Half as many did not come in time."""
         self._gathering = None
-        self._waiting.enough = 1
+        self._waiting.wait_for_one()
         if self._waiting.has_enough:
             self._begin()
 

@@ -60,7 +60,7 @@ class Batcher(Generic[ItemT]):
         """The next batch; none only when closed and all was served."""
         with self._changed:
             if not self._changed.wait_for(self._has_enough, GATHERING_SECONDS):
-                self._waiting.enough = 1
+                self._waiting.wait_for_one()
                 self._changed.wait_for(self._has_enough)
             return self._waiting.take()
 

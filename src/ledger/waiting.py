@@ -16,7 +16,7 @@ class Sized(Protocol):
 ItemT = TypeVar("ItemT", bound=Sized)
 
 GATHERING_SECONDS = 0.001
-"""How long a batch waits for as many as came last time. Their answers went out together, so
+"""How long a batch waits for those who came the last times. Their answers went out together, so
 their next questions are on the way; the first of them alone would cost as much as all."""
 
 WAITING_SECONDS_MAX = 2.0
@@ -27,7 +27,7 @@ class Waiting(Generic[ItemT]):
     """The items that wait for the next batch. Its owner guards it where there are threads.
 
     A lone caller waits for nobody; under load the batches grow by themselves, and wait a moment
-    until half as many have come as last time. `batch_size_max` ends a batch (its last item may
+    for most of those who came the last two times. `batch_size_max` ends a batch (its last item may
     pass it). What waits is bounded twice: `queue_size_max` by its number, so that memory is, and
     `waiting_seconds_max` by its age, so that an answer comes while somebody still wants it, however
     slow a batch is.
@@ -50,6 +50,7 @@ class Waiting(Generic[ItemT]):
         self.size = 0
         self.enough = 1
         """How many items are waited for, a moment long."""
+        self._last = 1
 
     def __len__(self) -> int:
         return len(self._items)
@@ -71,8 +72,15 @@ class Waiting(Generic[ItemT]):
             batch.append(item)
             size += item.size
         self.size -= size
-        self.enough = max(1, len(batch) // 2)
+        # Who waits while a batch is served is the next one: two groups take turns. Three quarters
+        # of their mean keep them alike. With half of the last one, they drifted to 1 and 31.
+        self.enough = max(1, (len(batch) + self._last) * 3 // 8)
+        self._last = len(batch)
         return batch
+
+    def wait_for_one(self) -> None:
+        """The others did not come in time."""
+        self.enough = self._last = 1
 
     @property
     def has_enough(self) -> bool:

@@ -11,6 +11,7 @@ from scenes import eventually
 from ledger import batching
 from ledger.batching import Batcher
 from ledger.errors import Busy
+from ledger.waiting import Waiting
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,28 @@ def busy(**bounds: float) -> Iterator[tuple[Batcher[Item], Held]]:
     finally:
         held.go.set()
         batcher.close()
+
+
+def test_a_batch_waits_for_most_of_those_who_came_the_last_two_times() -> None:
+    """Otherwise one of two groups that take turns shrinks to a single caller."""
+    waiting: Waiting[Item] = Waiting("writer", batch_size_max=100, queue_size_max=100)
+
+    def come(count: int) -> bool:
+        for _ in range(count):
+            waiting.put(Item("one"))
+        return waiting.has_enough
+
+    assert come(1), "a lone caller waits for nobody"
+    assert len(waiting.take()) == 1
+    come(31)
+    assert len(waiting.take()) == 31
+    come(1)
+    assert len(waiting.take()) == 1
+    assert not come(11)
+    assert come(1)
+    waiting.take()
+    waiting.wait_for_one()
+    assert come(1)
 
 
 def test_what_waits_is_served_in_order_in_batches_of_a_size() -> None:
