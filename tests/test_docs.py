@@ -31,7 +31,7 @@ ADDRESS = "http://127.0.0.1:8000"
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-VARIABLE = re.compile(rf"\b{ENVIRONMENT_PREFIX}[A-Z][A-Z_]*\b")
+VARIABLE = re.compile(rf"\b(?:{ENVIRONMENT_PREFIX}[A-Z][A-Z_]*|FORWARDED_ALLOW_IPS)\b")
 ELSEWHERE = re.compile(r"[a-z]+:")
 
 # Joined, for this file is searched too.

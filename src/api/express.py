@@ -47,16 +47,11 @@ class Express:
     `app` is the long way, which has them as middleware.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        calls: Callable[[], Calls],
-        gate: Gate,
-        in_hand: InHand,
-        counting: Counting,
-    ) -> None:
+    calls: Calls
+    """Set before the first request comes."""
+
+    def __init__(self, app: ASGIApp, gate: Gate, in_hand: InHand, counting: Counting) -> None:
         self._app = app
-        self._calls = calls
         self._gate = gate
         self._in_hand = in_hand
         self._counting = counting
@@ -112,11 +107,11 @@ class Express:
             booking_id = _booking_id(path.removeprefix(OPEN))
             if_match = _parsed(parse_if_match, headers, b"if-match")
             change = await body.parse(ChangeBody, headers)
-            return await self._calls().change(booking_id, change, if_match, caller)
+            return await self.calls.change(booking_id, change, if_match, caller)
         if method == "POST" and path == OPEN:
-            return await self._calls().open(await body.parse(OpenBody, headers), caller)
+            return await self.calls.open(await body.parse(OpenBody, headers), caller)
         if method == "POST" and path == CHANGES:
-            return await self._calls().record(await body.parse(BulkBody, headers), caller)
+            return await self.calls.record(await body.parse(BulkBody, headers), caller)
         raise NotPlain
 
     async def _principal(self, headers: Headers) -> Principal:
@@ -133,7 +128,7 @@ class Express:
         return principal
 
     async def _read(self, path: str, headers: Headers) -> Response:
-        calls = self._calls()
+        calls = self.calls
         rest = path.removeprefix(OPEN)
         if_none_match = _text(headers, b"if-none-match")
         if rest.endswith(HISTORY):

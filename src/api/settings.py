@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     """A workflow file; without it the default workflow."""
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
+    forwarded_allow_ips: str = Field("127.0.0.1", validation_alias="FORWARDED_ALLOW_IPS")
+    """Proxies that are believed when they say whether the caller used TLS; uvicorn's own name."""
     admin_key: Annotated[SecretStr, AfterValidator(_admin_key)] | None = None
     """A secret accepted as an admin key."""
     master_key: Annotated[SecretStr, AfterValidator(_master_key)] | None = None

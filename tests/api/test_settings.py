@@ -20,6 +20,7 @@ VARIABLES = {
     "LEDGER_WORKFLOW": ("workflow", "hotel.toml", Path("hotel.toml")),
     "LEDGER_HOST": ("host", "0.0.0.0", "0.0.0.0"),
     "LEDGER_PORT": ("port", "80", 80),
+    "FORWARDED_ALLOW_IPS": ("forwarded_allow_ips", "10.0.0.0/8", "10.0.0.0/8"),
     "LEDGER_ADMIN_KEY": ("admin_key", "0123456789abcdef", SecretStr("0123456789abcdef")),
     "LEDGER_MASTER_KEY": ("master_key", MASTER_KEY, SecretStr(MASTER_KEY)),
     "LEDGER_LOG_ORIGIN": ("log_origin", "log.example/hotel", "log.example/hotel"),

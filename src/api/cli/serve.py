@@ -132,6 +132,7 @@ def _config(settings: Settings, app: object, **more: object) -> uvicorn.Config:
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         server_header=False,
+        proxy_headers=False,  # the application reads them itself
         **more,  # type: ignore[arg-type]
     )
 
@@ -142,7 +143,7 @@ class _Server(uvicorn.Server):
     def __init__(
         self, settings: Settings, app: Application, database: Database, first: FirstKey | None
     ) -> None:
-        super().__init__(_config(settings, app))
+        super().__init__(_config(settings, app.asgi))
         self._app = app
         self._database = database
         self._first = first
