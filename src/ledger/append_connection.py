@@ -47,6 +47,15 @@ def is_refused(error: Exception) -> bool:
     return isinstance(error, psycopg.Error) and error.diag.severity_nonlocalized == "ERROR"
 
 
+def is_in_doubt(error: Exception) -> bool:
+    """Whether a commit that was under way may have come about all the same."""
+    if not isinstance(error, psycopg.Error):
+        return False
+    if error.diag.severity_nonlocalized is None:  # not the server's word
+        return is_lost(error)
+    return not is_refused(error)
+
+
 def given_up(*, has_events: bool) -> OutcomeUnknown | StoreUnavailable:
     """What callers are told; `has_events`: a commit of some was under way."""
     if has_events:

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 
+import psycopg
+
 from ledger.append_connection import RECONNECT_SECONDS
 from ledger.commands import Answer, Command
 from ledger.database import Database
@@ -113,7 +115,11 @@ class AsyncWriter:
     ) -> None:
         self._end_watch()  # the connection is the thread's meanwhile
         record = partial(self._recorder.record, batch, in_doubt, ahead=ahead)
-        recorded = asyncio.get_running_loop().run_in_executor(self._thread, record)
+        try:
+            recorded = asyncio.get_running_loop().run_in_executor(self._thread, record)
+        except RuntimeError as error:  # no more threads to be had
+            self._ended(batch, [error] * len(batch))
+            return
         recorded.add_done_callback(partial(self._thread_recorded, batch))
 
     def _thread_recorded(
@@ -145,9 +151,13 @@ class AsyncWriter:
 
     def _begin_watch(self) -> None:
         """The connection is the loop's again, if there is one."""
-        if self._recorder.connection is not None:
-            loop = asyncio.get_running_loop()
-            self._watch = Watch(self._recorder.connection, loop, self._lost)
+        connection = self._recorder.connection
+        if connection is None:
+            return
+        try:
+            self._watch = Watch(connection, asyncio.get_running_loop(), self._lost)
+        except (psycopg.OperationalError, OSError):  # it has been lost meanwhile
+            self._recorder.disconnect()
 
     def _end_watch(self) -> None:
         if self._watch is not None:

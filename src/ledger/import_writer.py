@@ -13,10 +13,11 @@ from ledger.append_connection import (
     RECONNECT_SECONDS,
     connect_to_append,
     given_up,
+    is_in_doubt,
     is_lost,
-    is_refused,
 )
 from ledger.database import Database
+from ledger.errors import StoreUnavailable
 from ledger.import_transaction import Decided, ImportTransaction, Overtaken, Taken
 from ledger.imported_rows import ImportedRows
 from ledger.recorder import utc_now
@@ -35,17 +36,13 @@ class Decision:
 
 
 class Recording:
-    """Rows on their way to the disk."""
+    """Rows on their way to the disk, or there already."""
 
     def __init__(self, result: Callable[[], Taken]) -> None:
         self._result = result
 
     def result(self) -> Taken:
-        """Wait until they are there. To be called once.
-
-        Raises StoreUnavailable (nothing was recorded), OutcomeUnknown, or why the database
-        refuses them.
-        """
+        """Wait until they are there. To be called once. Raises what `ImportWriter.record` does."""
         return self._result()
 
 
@@ -79,7 +76,8 @@ class ImportWriter:
     def record(self, rows: ImportedRows) -> Taken:
         """Decide, store and wait: rows are on disk then, each once however often it comes.
 
-        Raises UnknownStatus, or what `Recording.result` raises.
+        Raises UnknownStatus, StoreUnavailable (nothing was recorded), OutcomeUnknown, or why the
+        database refuses them.
         """
         return self.store(self.decide(rows)).result()
 
@@ -89,7 +87,7 @@ class ImportWriter:
             return Decision(rows, None, self._attempt)
         try:
             if self._reading is None:
-                self._reading = connect_to_append(self._database)
+                self._reading = self._connect_to_read()
             decided = self._transaction.decide(self._reading, rows)
         except Exception as error:
             self._give_up_ahead()
@@ -99,10 +97,12 @@ class ImportWriter:
         return Decision(rows, decided, self._attempt)
 
     def store(self, decision: Decision) -> Recording:
-        """Begin to store rows, after the result of those before."""
+        """Begin to store rows, after the result of those before. Raises what `record` does."""
         rows, decided = decision.rows, decision.decided
         if decided is None or decision.attempt != self._attempt:
-            return Recording(lambda: self._record_under_lock(rows, None))
+            # Now and not when their result is asked for: the next rows are decided on before.
+            taken = self._record_under_lock(rows, None)
+            return Recording(lambda: taken)
         storing = self._thread.submit(self._store, decided)
         return Recording(lambda: self._stored(rows, decided, storing))
 
@@ -122,11 +122,11 @@ class ImportWriter:
             self._transaction.alone = False
         except Exception as error:
             self._disconnect()
-            if not is_lost(error):
+            if decided.is_committing and is_in_doubt(error):
+                in_doubt = decided
+            elif not is_lost(error):
                 self._give_up_ahead()
                 raise
-            if decided.is_committing and not is_refused(error):
-                in_doubt = decided
         else:
             return decided.taken
         self._give_up_ahead()
@@ -146,10 +146,10 @@ class ImportWriter:
             except Exception as error:
                 self._disconnect()  # or the append lock would be held until the next call
                 self._give_up_ahead()
-                if not is_lost(error):
-                    raise
-                if decided is not None and decided.is_committing and not is_refused(error):
+                if decided is not None and decided.is_committing and is_in_doubt(error):
                     in_doubt = decided  # and stays so where the question itself was refused
+                elif not is_lost(error):
+                    raise
                 if time.monotonic() > deadline:
                     logger.error("given up: %s", error)  # noqa: TRY400  # the caller is told
                     raise given_up(has_events=in_doubt is not None) from error
@@ -164,6 +164,14 @@ class ImportWriter:
         if self._reading is not None:
             self._reading.close()
             self._reading = None
+
+    def _connect_to_read(self) -> psycopg.Connection:
+        connection = connect_to_append(self._database)
+        if connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,):
+            # Of several hosts, a standby that may lag behind: it may have keys that are destroyed.
+            connection.close()
+            raise StoreUnavailable("This is a standby.")
+        return connection
 
     def _disconnect(self) -> None:
         if self._connection is not None:

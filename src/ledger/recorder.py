@@ -11,8 +11,8 @@ from ledger.append_connection import (
     RECONNECT_SECONDS,
     connect_to_append,
     given_up,
+    is_in_doubt,
     is_lost,
-    is_refused,
 )
 from ledger.database import Database
 from ledger.errors import OutcomeUnknown, StoreUnavailable
@@ -96,9 +96,7 @@ class Recorder:
     def in_doubt(self, error: Exception) -> Plan | None:
         """The plan that may be committed all the same, after this error."""
         plan, self._under_way = self._under_way, None
-        if plan is None or not plan.events or not is_lost(error) or is_refused(error):
-            return None
-        return plan
+        return plan if plan is not None and plan.events and is_in_doubt(error) else None
 
     def disconnect(self) -> None:
         if self.connection is not None:

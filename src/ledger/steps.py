@@ -2,6 +2,7 @@
 for an event loop that does not."""
 
 import asyncio
+import select
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
@@ -47,6 +48,8 @@ class Watch(Generic[ResultT]):
     ) -> None:
         self._pgconn = connection.pgconn
         self._socket = connection.pgconn.socket
+        self._broken = select.poll()
+        self._broken.register(self._socket, 0)
         self._loop = loop
         self._lost = lost
         self._steps: Steps[ResultT] | None = None
@@ -87,6 +90,11 @@ class Watch(Generic[ResultT]):
             self._fail(error)
 
     def _readable(self) -> None:
+        if self._broken.poll(0):
+            # uvloop calls once where a connection is reset, and never again; libpq would read
+            # what came before that, and wait. Whatever has come is found out about otherwise.
+            self._fail(psycopg.OperationalError("the connection to the database was closed"))
+            return
         try:
             self._pgconn.consume_input()
             while self._steps is not None and not self._pgconn.is_busy():

@@ -4,12 +4,15 @@ What it has in common with the other writer is in test_writer.py.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
 import pytest
+import uvloop
+from cutting_proxy import SHUTDOWN, CuttingProxy
 from scenes import change_status, histories, open_booking
 
 from ledger.async_writer import AsyncWriter
@@ -20,6 +23,16 @@ from ledger.limits import METADATA_BYTES_MAX
 from ledger.workflow import DEFAULT
 
 PATIENCE_SECONDS = 20
+
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """On the loop of the library, and on that of the service."""
+    found: Run = request.param
+    return found
 
 
 @asynccontextmanager
@@ -34,7 +47,7 @@ async def writing(database: Database) -> AsyncIterator[AsyncWriter]:
 
 
 def test_the_loop_goes_on_while_the_database_waits(
-    database: Database, connection: psycopg.Connection
+    run: Run, database: Database, connection: psycopg.Connection
 ) -> None:
     async def scene() -> Any:
         async with writing(database) as writer:
@@ -46,11 +59,13 @@ def test_the_loop_goes_on_while_the_database_waits(
             connection.execute("SELECT pg_advisory_unlock(%s)", (database.lock_key("append"),))
             return await asyncio.wait_for(changing, PATIENCE_SECONDS)
 
-    (changed,) = asyncio.run(scene())
+    (changed,) = run(scene())
     assert changed.position == 2
 
 
-def test_who_is_alone_uses_no_thread(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_alone_uses_no_thread(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scene() -> None:
         async with writing(database) as writer:
             monkeypatch.setattr(writer._recorder, "record", None)  # what the thread calls
@@ -58,36 +73,40 @@ def test_who_is_alone_uses_no_thread(database: Database, monkeypatch: pytest.Mon
             await writer.record([open_booking("room-13")])
             monkeypatch.undo()
 
-    asyncio.run(scene())
+    run(scene())
 
 
 def test_what_does_not_fit_into_the_socket_is_sent_as_there_is_room(
-    database: Database, connection: psycopg.Connection
+    run: Run,
+    database: Database,
+    connection: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     metadata = {"note": "x" * (METADATA_BYTES_MAX - 20)}
     rooms = [f"room-1{number:02}" for number in range(90)]
 
     async def scene() -> list[Any]:
         async with writing(database) as writer:
-            loop, waited = asyncio.get_running_loop(), []
-            add_writer: Callable[..., None] = loop.add_writer
+            watch, waited = writer._watch, []
+            assert watch is not None
+            writable = watch._writable
 
-            def counted(*given: Any) -> None:
-                waited.append(given)
-                add_writer(*given)
+            def counted() -> None:
+                waited.append(True)
+                writable()
 
-            loop.add_writer = counted  # type: ignore[assignment]
+            monkeypatch.setattr(watch, "_writable", counted)
             answers = await writer.record([open_booking(room, metadata=metadata) for room in rooms])
             assert waited, "nothing was sent later: this is too small"
             return answers
 
-    answers = asyncio.run(scene())
+    answers = run(scene())
     assert [answer.position for answer in answers] == list(range(2, 92))
     assert set(histories(connection)) == {"room-12", *rooms}
 
 
 def test_a_connection_that_ends_while_nobody_asks_is_let_go_of_at_once(
-    database: Database, connection: psycopg.Connection
+    run: Run, database: Database, connection: psycopg.Connection
 ) -> None:
     async def scene() -> None:
         async with writing(database) as writer:
@@ -98,12 +117,35 @@ def test_a_connection_that_ends_while_nobody_asks_is_let_go_of_at_once(
             (changed,) = await writer.record([change_status("room-12", "confirmed")])
             assert isinstance(changed, Outcome)
 
-    asyncio.run(scene())
+    run(scene())
+    assert histories(connection) == {"room-12": ["pending", "confirmed"]}
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+@pytest.mark.parametrize("answer", [b"", SHUTDOWN], ids=["without a word", "saying why"])
+def test_a_connection_that_is_reset_is_replaced(
+    run: Run, database: Database, connection: psycopg.Connection, busy: bool, answer: bytes
+) -> None:
+    """While the loop does something else, the last words and the reset come together."""
+
+    async def scene() -> None:
+        with CuttingProxy(database) as proxy:
+            async with writing(proxy.database) as writer:
+                proxy.reset_next_request(answer)
+                asked = asyncio.create_task(writer.record([change_status("room-12", "confirmed")]))
+                await asyncio.sleep(0)
+                if busy:
+                    time.sleep(0.05)  # noqa: ASYNC251  # as when it decides, or looks for garbage
+                (changed,) = await asyncio.wait_for(asked, PATIENCE_SECONDS)
+                assert isinstance(changed, Outcome)
+                assert proxy.has_cut.is_set()
+
+    run(scene())
     assert histories(connection) == {"room-12": ["pending", "confirmed"]}
 
 
 def test_who_gives_up_waiting_takes_nothing_back_and_stops_nobody(
-    database: Database, connection: psycopg.Connection
+    run: Run, database: Database, connection: psycopg.Connection
 ) -> None:
     async def scene() -> None:
         async with writing(database) as writer:
@@ -117,12 +159,12 @@ def test_who_gives_up_waiting_takes_nothing_back_and_stops_nobody(
             with pytest.raises(asyncio.CancelledError):
                 await first
 
-    asyncio.run(scene())
+    run(scene())
     assert histories(connection) == {"room-12": ["pending", "confirmed"], "room-13": ["pending"]}
 
 
 def test_close_records_what_waits_and_takes_no_more(
-    database: Database, connection: psycopg.Connection
+    run: Run, database: Database, connection: psycopg.Connection
 ) -> None:
     async def scene() -> None:
         async with writing(database) as writer:
@@ -140,7 +182,7 @@ def test_close_records_what_waits_and_takes_no_more(
             await asyncio.wait_for(closing, PATIENCE_SECONDS)
             assert len(await asyncio.gather(*asked)) == 5
 
-    asyncio.run(scene())
+    run(scene())
     assert len(histories(connection)) == 6
 
 

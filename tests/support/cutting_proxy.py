@@ -2,6 +2,7 @@
 
 import select
 import socket
+import struct
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,9 @@ from ledger.database import Database
 
 READY_AND_IDLE = b"Z\x00\x00\x00\x05I"
 """The server's ReadyForQuery message outside of any transaction."""
+_SHUTDOWN = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+SHUTDOWN = b"E" + struct.pack("!i", len(_SHUTDOWN) + 4) + _SHUTDOWN
+"""What a backend says that is told to end."""
 
 
 class CuttingProxy:
@@ -37,6 +41,7 @@ class CuttingProxy:
         self._commit = b""
         self._stay_down = False
         self._is_down = False
+        self._last_words: bytes | None = None
         self._threads = [threading.Thread(target=self._accept)]
 
     def __enter__(self) -> "CuttingProxy":
@@ -56,6 +61,11 @@ class CuttingProxy:
         self._commit = commit
         self._stay_down = stay_down
         self._reaches_server = reaches_server
+
+    def reset_next_request(self, answer: bytes) -> None:
+        """Answer so, and reset the connection, as a backend does that ends without reading what
+        came."""
+        self._last_words = answer
 
     def come_back(self) -> None:
         self._is_down = False
@@ -81,6 +91,12 @@ class CuttingProxy:
                         return
 
     def _pass_on(self, source: socket.socket, client: socket.socket, server: socket.socket) -> bool:
+        if source is client and self._last_words is not None:
+            client.sendall(self._last_words)
+            self._last_words = None
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.has_cut.set()
+            return False
         data = source.recv(1 << 16)
         if source is client and self._reaches_server is not None and self._commit in data:
             self._is_down = self._stay_down

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+import uvloop
+
 from ledger.async_writer import AsyncWriter
 from ledger.commands import Answer, Command
 from ledger.database import Database
@@ -17,10 +19,10 @@ ResultT = TypeVar("ResultT")
 
 
 class LoopWriter:
-    """Runs an AsyncWriter on an event loop in a thread of its own."""
+    """Runs an AsyncWriter in a thread of its own, on the event loop that the service has."""
 
     def __init__(self, database: Database, workflow: Workflow, **options: Any) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._writer = AsyncWriter(database, workflow, **options)

@@ -1,0 +1,105 @@
+"""A run of an import: chunks are decided on while those before are stored, beside others."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from scenes import ImportedRow, histories, import_row, importing, rows_of
+
+from api.imports.chunks import Chunk
+from api.imports.rejects import RejectsFile
+from api.imports.run import ImportRun, Summary
+from api.imports.stop import StopRequest
+from ledger.database import Database
+from ledger.import_transaction import ImportTransaction
+from ledger.import_writer import ImportWriter
+from projections.audit import audit
+from projections.catch_up import catch_up
+
+
+def chunk(*rows: ImportedRow) -> Chunk:
+    return Chunk(rows=rows_of(*rows))
+
+
+def run(writer: ImportWriter, chunks: Iterator[Chunk], rejects: RejectsFile) -> Summary:
+    running = ImportRun(writer, rejects)
+    with StopRequest() as stop:
+        running.run(chunks, stop, lambda _: None)
+    return running.summary
+
+
+@pytest.fixture
+def rejects(tmp_path: Any) -> Iterator[RejectsFile]:
+    with RejectsFile(tmp_path / "rejects.csv") as file:
+        yield file
+
+
+def overtaking_once(
+    monkeypatch: pytest.MonkeyPatch, writer: ImportWriter, other: ImportWriter
+) -> None:
+    """Somebody else records a row between the first decision and its storing."""
+    store = ImportTransaction.store
+
+    def overtaken(self: ImportTransaction, *given: Any) -> None:
+        if self is writer._transaction:
+            monkeypatch.setattr(ImportTransaction, "store", store)
+            other.record(rows_of(import_row("X", "pending", 100)))
+        store(self, *given)
+
+    monkeypatch.setattr(ImportTransaction, "store", overtaken)
+
+
+def test_after_it_was_overtaken_a_run_goes_ahead_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch, rejects: RejectsFile
+) -> None:
+    ahead: list[bool] = []
+    with importing(database) as writer, importing(database) as other:
+        overtaking_once(monkeypatch, writer, other)
+
+        def chunks() -> Iterator[Chunk]:
+            for number in range(8):
+                yield chunk(import_row("A", ("pending", "confirmed")[number % 2], number))
+                ahead.append(writer._transaction.alone)
+
+        assert run(writer, chunks(), rejects).rows == 8
+
+    assert ahead.count(False) <= 3, ahead
+    assert ahead[-4:] == [True] * 4, ahead
+
+
+def test_nothing_is_decided_on_rows_that_are_still_to_be_decided_on(
+    database: Database,
+    connection: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    rejects: RejectsFile,
+) -> None:
+    """Even where another import appends just as many events as the next chunk has."""
+    decide = ImportTransaction.decide_under_lock
+    with importing(database) as writer, importing(database) as other:
+        overtaking_once(monkeypatch, writer, other)
+
+        def as_many(self: ImportTransaction, own: psycopg.Connection, rows: Any) -> Any:
+            if self is writer._transaction and rows.booking_ids == ["C"]:
+                monkeypatch.setattr(ImportTransaction, "decide_under_lock", decide)
+                other.record(rows_of(import_row("Y", "pending", 101)))
+            return decide(self, own, rows)
+
+        monkeypatch.setattr(ImportTransaction, "decide_under_lock", as_many)
+        summary = run(
+            writer,
+            iter(
+                [
+                    chunk(import_row("A", "pending", 1)),
+                    chunk(import_row("A", "confirmed", 2)),
+                    chunk(import_row("C", "pending", 3, changed_by="anna")),
+                    chunk(import_row("C", "confirmed", 4, changed_by="anna")),
+                ]
+            ),
+            rejects,
+        )
+
+    assert (summary.rows, summary.complete) == (4, True)
+    assert histories(connection)["C"] == ["pending", "confirmed"]
+    catch_up(database)
+    assert audit(database).sound
