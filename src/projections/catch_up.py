@@ -24,7 +24,7 @@ NOT_NOW = (
 def catch_up(database: Database, progress: Progress | None = None) -> int:
     """Derive what the read model lacks; the number of events, 0 if a projector is running.
 
-    An event costs a rebuild a third of what it costs the projector. Where most events are
+    An event costs a rebuild less than half of what it costs the projector. Where most events are
     missing, as after the first import, the read model is rebuilt.
     """
     projector = Projector(database)
