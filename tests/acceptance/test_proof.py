@@ -71,6 +71,11 @@ def test_a_hotel_booking_is_proven_to_somebody_who_has_none_of_this(
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def signed(client: httpx.Client) -> int:
+    """How many events the newest checkpoint covers."""
+    return int(client.get("/log/checkpoint").raise_for_status().text.splitlines()[1])
+
+
 def test_of_what_was_erased_a_full_dump_has_no_trace_and_everything_still_verifies(
     started: Processes, data_dir: Path, tmp_path: Path
 ) -> None:
@@ -93,6 +98,7 @@ def test_of_what_was_erased_a_full_dump_has_no_trace_and_everything_still_verifi
         erased = client.delete("/api/bookings/4711/personal-data", params={"reason": "asked for"})
         assert erased.is_success, erased.text
         wait_for(lambda: traces(dumped(server)) == [], "a dump without a trace")
+        wait_for(lambda: signed(client) == 3, "a checkpoint over the erasure")
         after = evidence(client, "4711", tmp_path / "after.html")
 
     assert TELLTALE in before.read_text(encoding="utf-8")
