@@ -31,6 +31,7 @@ def serve(application: FastAPI) -> None:
         access_log=False,
         timeout_keep_alive=75,
         server_header=False,
+        proxy_headers=False,
     )
     Announcing(config).run()
 

@@ -1,11 +1,18 @@
 """The connection that appends: how it is set up, and what it means that it is lost."""
 
+import logging
+import time
+
 import psycopg
 
 from ledger.database import Database
 from ledger.errors import OutcomeUnknown, StoreUnavailable
 
+logger = logging.getLogger(__name__)
+
 RECONNECT_SECONDS = 5.0
+"""How long a lost database is waited for before callers are told."""
+RETRY_SECONDS = 0.1
 LOOK_UP_BY_INDEX = b"""
     SET plan_cache_mode = force_generic_plan;
     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
@@ -54,6 +61,20 @@ def is_in_doubt(error: Exception) -> bool:
     if error.diag.severity_nonlocalized is None:  # not the server's word
         return is_lost(error)
     return not is_refused(error)
+
+
+class Patience:
+    """How long a lost database is waited for, from now on."""
+
+    def __init__(self, seconds: float) -> None:
+        self._deadline = time.monotonic() + seconds
+
+    def wait(self, error: Exception, *, has_events: bool) -> None:
+        """Until the next attempt. Raises what `given_up` says when it has lasted too long."""
+        if time.monotonic() > self._deadline:
+            logger.error("given up: %s", error)
+            raise given_up(has_events=has_events) from error
+        time.sleep(RETRY_SECONDS)
 
 
 def given_up(*, has_events: bool) -> OutcomeUnknown | StoreUnavailable:

@@ -1,7 +1,5 @@
 """The writer of imports: rows in bulk, one transaction a call, through lost connections."""
 
-import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,8 +9,8 @@ import psycopg
 
 from ledger.append_connection import (
     RECONNECT_SECONDS,
+    Patience,
     connect_to_append,
-    given_up,
     is_in_doubt,
     is_lost,
 )
@@ -22,8 +20,6 @@ from ledger.import_transaction import Decided, ImportTransaction, Overtaken, Tak
 from ledger.imported_rows import ImportedRows
 from ledger.recorder import utc_now
 from ledger.workflow import Workflow
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +129,7 @@ class ImportWriter:
         return self._record_under_lock(rows, in_doubt)
 
     def _record_under_lock(self, rows: ImportedRows, in_doubt: Decided | None) -> Taken:
-        deadline = time.monotonic() + self._reconnect_seconds
+        patience = Patience(self._reconnect_seconds)
         while True:
             decided: Decided | None = None
             try:
@@ -150,10 +146,7 @@ class ImportWriter:
                     in_doubt = decided  # and stays so where the question itself was refused
                 elif not is_lost(error):
                     raise
-                if time.monotonic() > deadline:
-                    logger.error("given up: %s", error)  # noqa: TRY400  # the caller is told
-                    raise given_up(has_events=in_doubt is not None) from error
-                time.sleep(0.1)
+                patience.wait(error, has_events=in_doubt is not None)
             else:
                 return decided.taken
 

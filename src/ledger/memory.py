@@ -15,7 +15,9 @@ Key = BookingKey | bytes
 
 
 class Memory:
-    """The streams that were appended to last, and the keys of their bookings. Used by one thread.
+    """The streams that were appended to last, and the keys of their bookings.
+
+    Used by one at a time.
 
     A stream whose key is remembered (None: it has none) is current as of `head`. Whoever appends
     besides us ends that: a stream may be behind then, and a key may be destroyed. The streams are

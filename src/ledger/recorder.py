@@ -1,7 +1,6 @@
 """Records batches of requests: ahead of the append lock where it can, through lost connections."""
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -9,6 +8,7 @@ import psycopg
 
 from ledger.append_connection import (
     RECONNECT_SECONDS,
+    Patience,
     connect_to_append,
     given_up,
     is_in_doubt,
@@ -109,7 +109,7 @@ class Recorder:
         self, batch: Sequence[Request], in_doubt: Plan | None, *, ahead: bool
     ) -> Sequence[Reply]:
         """Commit through lost connections, as long as the outcome can be found out."""
-        deadline = time.monotonic() + self._reconnect_seconds
+        patience = Patience(self._reconnect_seconds)
         # One for each connection that was lost in a commit.
         doubtful = [] if in_doubt is None else [in_doubt]
         while True:
@@ -133,10 +133,7 @@ class Recorder:
                     logger.exception("a request could not be recorded")
                     raise given_up(has_events=True) from error
                 self.disconnect()
-                if time.monotonic() > deadline:
-                    logger.error("given up: %s", error)  # noqa: TRY400  # callers are told
-                    raise given_up(has_events=bool(doubtful)) from error
-                time.sleep(0.1)
+                patience.wait(error, has_events=bool(doubtful))
 
     def _commit_under_lock(
         self, connection: psycopg.Connection, batch: Sequence[Request], doubtful: Sequence[Plan]

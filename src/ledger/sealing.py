@@ -123,8 +123,8 @@ os.register_at_fork(after_in_child=_nonces.clear)
 
 
 def _nonce() -> bytes:
-    """A random nonce. Drawn many at a time: each draw lets go of the interpreter's lock, and who
-    seals a batch would wait for it behind the event loop, event by event."""
+    """A random nonce. Drawn many at a time: each draw is a system call, and lets go of the
+    interpreter's lock, which who seals a batch would wait for, event by event."""
     try:
         return _nonces.pop()
     except IndexError:

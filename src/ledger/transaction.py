@@ -56,7 +56,7 @@ RUNS_AHEAD = (ChangeStatus, OpenBooking, RecordStatus)
 
 
 class Transaction:
-    """Loads, decides and stores on one connection in autocommit mode; used by one thread.
+    """Loads, decides and stores on one connection in autocommit mode; used by one at a time.
 
     There are two ways, and both end with what was decided on the ledger as it is.
 

@@ -1,7 +1,8 @@
 """Changes and stays by day: what figures over long periods are added up from.
 
-Derived from the history, in SQL, and kept beside it. It names nobody, so an erasure leaves it as
-it is. The exact durations are kept too, because medians of days do not add up to a median.
+Derived from the history and kept beside it: in one statement where all is filled, counted here
+where rows are added. It names nobody, so an erasure leaves it as it is. The exact durations are
+kept too, because medians of days do not add up to a median.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ BLOCK = 1024
 """Durations in a row at most: a day with many is not written anew as a whole with each batch."""
 DAY_MILLISECONDS = 86_400_000
 
-_INSERT = "INSERT INTO flow_day{s} AS kept"
+_INSERT = "INSERT INTO flow_day{s}"
 # Which block a duration goes to depends on the order of positions alone, so rows are the same
 # whatever batches they came in. A first entry has no status before and no duration.
 _FILL = f"""

@@ -7,7 +7,16 @@ from urllib.parse import quote, urljoin
 import httpx
 import pytest
 from ledger_service import Service
-from web_pages import HTML, booking_links, page
+from log_scenes import logging_on
+from scenes import eventually
+from web_pages import HTML, Document, booking_links, page
+
+from projections.evidence.verify_evidence import verify
+
+
+def downloads(document: Document) -> list[str]:
+    """Where links lead that are for keeping what is there."""
+    return [one["href"] for tag, one in document.elements if tag == "a" and "download" in one]
 
 
 class TestTheList:
@@ -154,6 +163,25 @@ class TestABooking:
         for said in ("paid in cash", "amount", "12.5", "version 2", "key:admin key", "final"):
             assert said in text
         assert "can become" not in text
+
+    def test_its_evidence_is_at_hand_where_a_checkpoint_covers_it(
+        self, service: Service, browser: httpx.Client
+    ) -> None:
+        service.open("room/12 é", changedBy="anna")
+        address = "/bookings/room%2F12%20%C3%A9"
+        before = page(browser.get(address))
+        with logging_on(service.database):
+            eventually(
+                lambda: (
+                    service.client.get("/log/checkpoint").is_success
+                    and "In the signed log" in page(browser.get(address)).visible
+                ),
+                "a checkpoint over the booking",
+            )
+        assert downloads(before) == []
+        (link,) = downloads(page(browser.get(address)))
+        vkey = service.client.get("/log/vkey").text.strip()
+        assert verify(browser.get(link).text, vkey)["booking"] == "room/12 é"
 
     def test_it_says_what_the_booking_can_become(
         self, service: Service, browser: httpx.Client

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import uvloop
 from cutting_proxy import SHUTDOWN, CuttingProxy
-from scenes import change_status, histories, open_booking
+from scenes import append_lock_held, change_status, histories, open_booking
 
 from ledger.async_writer import AsyncWriter
 from ledger.commands import Outcome
@@ -51,12 +51,13 @@ def test_the_loop_goes_on_while_the_database_waits(
 ) -> None:
     async def scene() -> Any:
         async with writing(database) as writer:
-            connection.execute("SELECT pg_advisory_lock(%s)", (database.lock_key("append"),))
-            changing = asyncio.create_task(writer.record([change_status("room-12", "confirmed")]))
-            for _ in range(20):
-                await asyncio.sleep(0.005)
-            assert not changing.done()
-            connection.execute("SELECT pg_advisory_unlock(%s)", (database.lock_key("append"),))
+            with append_lock_held(database, connection):
+                changing = asyncio.create_task(
+                    writer.record([change_status("room-12", "confirmed")])
+                )
+                for _ in range(20):
+                    await asyncio.sleep(0.005)
+                assert not changing.done()
             return await asyncio.wait_for(changing, PATIENCE_SECONDS)
 
     (changed,) = run(scene())
@@ -149,12 +150,11 @@ def test_who_gives_up_waiting_takes_nothing_back_and_stops_nobody(
 ) -> None:
     async def scene() -> None:
         async with writing(database) as writer:
-            connection.execute("SELECT pg_advisory_lock(%s)", (database.lock_key("append"),))
-            first = asyncio.create_task(writer.record([change_status("room-12", "confirmed")]))
-            second = asyncio.create_task(writer.record([open_booking("room-13")]))
-            await asyncio.sleep(0.02)
-            first.cancel()
-            connection.execute("SELECT pg_advisory_unlock(%s)", (database.lock_key("append"),))
+            with append_lock_held(database, connection):
+                first = asyncio.create_task(writer.record([change_status("room-12", "confirmed")]))
+                second = asyncio.create_task(writer.record([open_booking("room-13")]))
+                await asyncio.sleep(0.02)
+                first.cancel()
             await asyncio.wait_for(second, PATIENCE_SECONDS)
             with pytest.raises(asyncio.CancelledError):
                 await first
@@ -168,17 +168,16 @@ def test_close_records_what_waits_and_takes_no_more(
 ) -> None:
     async def scene() -> None:
         async with writing(database) as writer:
-            connection.execute("SELECT pg_advisory_lock(%s)", (database.lock_key("append"),))
-            asked: list[Awaitable[Any]] = [
-                asyncio.create_task(writer.record([open_booking(f"room-2{number}")]))
-                for number in range(5)
-            ]
-            await asyncio.sleep(0.02)
-            closing = asyncio.create_task(writer.close())
-            await asyncio.sleep(0.02)
-            with pytest.raises(Busy):
-                await writer.record([open_booking("room-13")])
-            connection.execute("SELECT pg_advisory_unlock(%s)", (database.lock_key("append"),))
+            with append_lock_held(database, connection):
+                asked: list[Awaitable[Any]] = [
+                    asyncio.create_task(writer.record([open_booking(f"room-2{number}")]))
+                    for number in range(5)
+                ]
+                await asyncio.sleep(0.02)
+                closing = asyncio.create_task(writer.close())
+                await asyncio.sleep(0.02)
+                with pytest.raises(Busy):
+                    await writer.record([open_booking("room-13")])
             await asyncio.wait_for(closing, PATIENCE_SECONDS)
             assert len(await asyncio.gather(*asked)) == 5
 

@@ -16,6 +16,7 @@ from scenes import (
     ANY_CHANGE,
     NOON,
     ImportedRow,
+    append_lock_held,
     change_status,
     histories,
     import_row,
@@ -289,14 +290,13 @@ def test_rows_are_decided_on_while_those_before_wait_for_the_lock(
 ) -> None:
     """On what those before will have made of their bookings; and nobody is kept out meanwhile."""
     with importing(database) as writer:
-        connection.execute("SELECT pg_advisory_lock(%s)", (database.lock_key("append"),))
-        first = writer.store(
-            writer.decide(rows_of(import_row("A", "pending", 1, changed_by="one")))
-        )
-        again = import_row("A", "pending", 1, changed_by="one")
-        second = writer.decide(rows_of(again, import_row("A", "confirmed", 2, "pending")))
-        assert second.decided is not None
-        connection.execute("SELECT pg_advisory_unlock(%s)", (database.lock_key("append"),))
+        with append_lock_held(database, connection):
+            first = writer.store(
+                writer.decide(rows_of(import_row("A", "pending", 1, changed_by="one")))
+            )
+            again = import_row("A", "pending", 1, changed_by="one")
+            second = writer.decide(rows_of(again, import_row("A", "confirmed", 2, "pending")))
+            assert second.decided is not None
         assert fields(first.result()) == (1, 0, 0, 0, 0)
         assert fields(writer.store(second).result()) == (0, 1, 0, 1, 0)
 
@@ -365,12 +365,13 @@ def test_bookings_that_are_being_stored_do_not_fall_out_of_memory(
     monkeypatch.setattr(import_transaction, "KNOWN_BOOKINGS_MAX", 1)
     with importing(database) as writer:
         writer.record(rows_of(*many(0)))
-        connection.execute("SELECT pg_advisory_lock(%s)", (database.lock_key("append"),))
-        first = writer.store(
-            writer.decide(rows_of(*(import_row(room, "pending", 1) for room in ("A", "B", "C"))))
-        )
-        second = writer.decide(rows_of(import_row("A", "confirmed", 2)))
-        connection.execute("SELECT pg_advisory_unlock(%s)", (database.lock_key("append"),))
+        with append_lock_held(database, connection):
+            first = writer.store(
+                writer.decide(
+                    rows_of(*(import_row(room, "pending", 1) for room in ("A", "B", "C")))
+                )
+            )
+            second = writer.decide(rows_of(import_row("A", "confirmed", 2)))
         first.result()
         assert fields(writer.store(second).result()) == (0, 1, 0, 0, 0)
 
@@ -419,9 +420,8 @@ def test_what_is_in_doubt_stays_so_while_nobody_can_say(
         proxy.cut_next_commit(reaches_server=True)
         recording = pool.submit(writer.record, rows_of(*many(900)))
         assert proxy.has_cut.wait(20)
-        connection.execute("SELECT pg_advisory_lock(%s)", (database.lock_key("append"),))
-        time.sleep(0.5)  # in which the writer asks more than once
-        connection.execute("SELECT pg_advisory_unlock(%s)", (database.lock_key("append"),))
+        with append_lock_held(database, connection):
+            time.sleep(0.5)  # in which the writer asks more than once
         taken = recording.result(20)
 
     assert (fields(taken), taken.position) == ((900, 0, 0, 0, 0), 1_800)

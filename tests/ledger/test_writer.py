@@ -17,6 +17,7 @@ from loop_writer import LoopWriter
 from scenes import (
     ANY_CHANGE,
     NOON,
+    append_lock_held,
     change_status,
     eventually,
     histories,
@@ -712,9 +713,8 @@ def test_what_is_in_doubt_stays_so_while_nobody_can_say(
         proxy.cut_next_commit(reaches_server=True, commit=AHEAD)
         changed = submitted(writer, [change_status("room-12", "confirmed")])
         assert proxy.has_cut.wait(20)
-        connection.execute("SELECT pg_advisory_lock(%s)", (database.lock_key("append"),))
-        time.sleep(0.5)  # in which the writer asks more than once
-        connection.execute("SELECT pg_advisory_unlock(%s)", (database.lock_key("append"),))
+        with append_lock_held(database, connection):
+            time.sleep(0.5)  # in which the writer asks more than once
 
         assert [(one.kind, one.position) for one in changed.result(20)] == [("changed", 2)]
     assert histories(connection) == {"room-12": ["pending", "confirmed"]}

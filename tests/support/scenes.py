@@ -86,6 +86,17 @@ def writing(database: Database, workflow: Workflow = DEFAULT, **options: Any) ->
         writer.close()
 
 
+@contextmanager
+def append_lock_held(database: Database, connection: psycopg.Connection) -> Iterator[None]:
+    """Nobody can append meanwhile."""
+    key = database.lock_key("append")
+    connection.execute("SELECT pg_advisory_lock(%s)", (key,))
+    try:
+        yield
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(%s)", (key,))
+
+
 def record(database: Database, *commands: Any, workflow: Workflow = DEFAULT) -> list[Outcome]:
     """Record commands in one request; all must be carried out."""
     with writing(database, workflow) as writer:

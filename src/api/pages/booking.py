@@ -6,16 +6,15 @@ from typing import Annotated, Any
 
 import orjson
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from starlette.responses import Response
-from starlette.routing import Route
 
 from api.answers import booking_of, event_document
 from api.gate import ReaderRole
 from api.pages.navigation import BOOKINGS
 from api.pages.rendering import page
 from api.requests import BookingPath, TheDoor, TheWorkflow
-from api.store import Store
+from api.store import Store, TheStore
 from ledger.errors import BookingNotFound
 from projections.feed import head, read_decisions
 from projections.log import checkpoint_table
@@ -24,7 +23,6 @@ from projections.rows import HistoryRow, PositionedDecision, history_row
 
 router = APIRouter(include_in_schema=False)
 
-EVIDENCE = "/api/bookings/{booking_id}/evidence"
 SAME_TIME = timedelta(seconds=1)
 
 AtVersion = Annotated[
@@ -61,16 +59,16 @@ class Ledger:
 
 @router.get("/bookings/{booking_id}")
 async def booking(
-    request: Request,
     booking_id: BookingPath,
     key: ReaderRole,
     door: TheDoor,
+    store: TheStore,
     workflow: TheWorkflow,
     version: AtVersion = None,
 ) -> Response:
     """A booking and what happened to it, up to a version where one is given."""
     # Before the history: what comes in between is then told by the live feed again, not missed.
-    ledger = await run_sync(_look, request.app.state.store, booking_id)
+    ledger = await run_sync(_look, store, booking_id)
     history = await door.history(booking_id)
     if not history or (version or 1) > len(history):
         raise BookingNotFound(booking_id=booking_id)
@@ -85,7 +83,6 @@ async def booking(
         latest=len(history),
         ledger=ledger,
         now=now,
-        evidence=_has_evidence(request),
         workflow=workflow,
     )
 
@@ -124,7 +121,3 @@ def _value(value: object) -> tuple[str, bool]:
         return value, "\n" in value
     nested = isinstance(value, dict | list)
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode(), nested
-
-
-def _has_evidence(request: Request) -> bool:
-    return any(isinstance(one, Route) and one.path == EVIDENCE for one in request.app.routes)

@@ -149,9 +149,9 @@ async def find(request: Request) -> Response:
 
 @router.get("/open")
 async def open_by_id(
-    request: Request,
     key: ReaderRole,
     door: TheDoor,
+    store: TheStore,
     workflow: TheWorkflow,
     id: str = "",  # noqa: A002
     version: AtVersion = None,
@@ -159,7 +159,7 @@ async def open_by_id(
     """The page of a booking whose id a path may not be able to have."""
     booking_id = id.strip()
     if booking_id in DOT_SEGMENTS:
-        return await booking(request, booking_id, key, door, workflow, version)
+        return await booking(booking_id, key, door, store, workflow, version)
     return RedirectResponse(booking_address(booking_id) if booking_id else "/", 303)
 
 
