@@ -185,6 +185,22 @@ def test_verify_holds_the_ledger_against_a_checkpoint_kept_outside(
     assert "verifier key" in ledger.error("verify", "--vkey", "x")
 
 
+def test_verify_computes_a_certificate_of_the_read_model_anew(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    honest, forged = str(tmp_path / "honest.certificate"), str(tmp_path / "forged.certificate")
+    ledger.output("log", "certificate", "--out", honest)
+    with tampering(ledger.database) as superuser:
+        superuser.execute("""UPDATE "BookingStatusHistory" SET source = 'me'""")
+    ledger.output("log", "certificate", "--out", forged)
+    ledger.output("rebuild")
+
+    assert "Sound." in ledger.output("verify", "--projection", honest)
+    result = ledger.run("verify", "--projection", forged, "--json")
+    assert result.exit_code == 1
+    assert [one["kind"] for one in json.loads(result.stdout)["findings"]] == ["wrong_certificate"]
+
+
 # --- a witness ------------------------------------------------------------------------------
 
 
