@@ -28,6 +28,7 @@ from api.calls import Calls
 from api.door import Door, Mailbox
 from api.express import Express
 from api.gate import Gate
+from api.head import HeadAsGet
 from api.kept_answers import KeptAnswers
 from api.keys import KeyRing
 from api.metrics import Counting, Metrics
@@ -156,6 +157,7 @@ def create_app(settings: Settings, database: Database) -> Application:
     _handle_errors(app)
     _describe(app)
     app.add_middleware(BodyLimit)
+    app.add_middleware(HeadAsGet)
     gate = Gate(app, key_ring, _verifier(settings), sessions)
     in_hand = InHand()
     counting = Counting(Admission(gate, in_hand), metrics)

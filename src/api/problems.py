@@ -310,14 +310,12 @@ def answer_http_exception(request: Request, error: Exception) -> Response:
 
 def _allowed(request: Request) -> str:
     """The methods of all routes of an address; the router names those of the first alone."""
-    return ", ".join(
-        method
-        for method in METHODS
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
-            for route in request.app.router.routes
-        )
-    )
+    return ", ".join(method for method in METHODS if _is_routed(request, method))
+
+
+def _is_routed(request: Request, method: str) -> bool:
+    scope = {**request.scope, "method": "GET" if method == "HEAD" else method}
+    return any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)
 
 
 def answer_defect(request: Request, error: Exception) -> Response:

@@ -178,6 +178,13 @@ class TestTheLink:
         assert "used before" in page(second, 401).visible
         assert "first admin" in page(stranger.get("/")).visible
 
+    def test_whoever_asks_for_its_head_does_not_use_it_up(
+        self, stranger: httpx.Client, link: str
+    ) -> None:
+        """Programs that show a preview of a link do."""
+        assert stranger.head("/login", params={"link": link}).status_code == 405
+        assert stranger.get("/login", params={"link": link}).status_code == 303
+
     def test_of_many_who_use_it_at_once_one_gets_in(self, service: Service, link: str) -> None:
         def use(_: int) -> int:
             return httpx.get(f"{service.url}/login", params={"link": link}).status_code
