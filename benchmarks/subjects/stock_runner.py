@@ -51,7 +51,9 @@ class HistoryProjection(Projection[HistoryView]):
         opened = event.originator_version == Booking.INITIAL_VERSION
         booking_id = str(event.originator_id)
         row = {
-            "history_id": history_id(booking_id, event.originator_version),
+            "history_id": history_id(
+                booking_id, event.originator_version, tracking.notification_id
+            ),
             "id": booking_id,
             "from_status": None if opened else event.from_status,
             "status": event.status,

@@ -71,21 +71,23 @@ class PositionedDecision(NamedTuple):
 Positioned = PositionedEvent | PositionedDecision
 
 
-def history_id(booking_id: str, version: int) -> str:
-    """The id of a history row: a UUID of version 8 (RFC 9562) out of booking and version.
+def history_id(booking_id: str, version: int, position: int) -> str:
+    """The id of a history row: a UUID of version 8 (RFC 9562).
 
-    It depends on nothing else, so a rebuild gives the same ids.
+    Its first 48 bits are the position of the event, so ids are in the order of the ledger, and
+    new ones go to the end of their index (decision 0031); the rest is a hash of booking and
+    version, so two ledgers have different ids. A rebuild gives the same. Positions end at 2**48.
     """
     made = _history_hash.copy()
     made.update(b"%d %b" % (version, booking_id.encode()))
-    text = made.hexdigest()
-    return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
+    front, text = f"{position:012x}", made.hexdigest()
+    return f"{front[:8]}-{front[8:]}-8{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
 
 def history_row(positioned: PositionedEvent) -> HistoryRow:
     event = positioned.event
     return HistoryRow(
-        history_id(event.originator_id, event.originator_version),
+        history_id(event.originator_id, event.originator_version, positioned.position),
         event.originator_id,
         event.from_status,
         event.to_status,

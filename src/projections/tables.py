@@ -10,7 +10,7 @@ from ledger.schema import analyst_role, app_role
 from projections.rows import BookingRow, HistoryRow
 
 NAME = "status_history"
-VERSION = 4
+VERSION = 5
 """Raised whenever the rows that events give, or the views, change: every ledger is then rebuilt."""
 
 ANALYTICS_VIEWS = (

@@ -356,7 +356,7 @@ def test_g4_complete_with_writers_and_projectors_killed(
         load.assert_recorded_in(events)
         assert_read_model_equals(connection, events)
         for one in events:
-            assert one["id"] == history_id(one["bookingId"], one["version"])
+            assert one["id"] == history_id(one["bookingId"], one["version"], one["position"])
     verified = started.run("verify", "--database-url", database.url)
     assert verified.returncode == 0, verified.stdout + verified.stderr
 

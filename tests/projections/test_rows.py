@@ -51,32 +51,48 @@ def event(
 
 
 @pytest.mark.parametrize(
-    ("booking_id", "version", "expected"),
+    ("booking_id", "version", "position", "expected"),
     [
-        ("room-12", 1, "2ce6d2b5-1339-8e97-9df1-9a25c728a3db"),
-        ("room-12", 2, "ab30646e-0419-8a5f-b2ce-bf26ffac126c"),
-        ("Zimmer 12 ✓", 1, "c641d5b6-21bf-8f5c-aa53-9123e0fc71e3"),
-        ("r" * 200, 9_007_199_254_740_993, "fb4d99cd-5f99-885c-b415-3e5c4d925e27"),
+        ("room-12", 1, 1, "00000000-0001-8e97-9df1-9a25c728a3db"),
+        ("room-12", 2, 10_000_000, "00000098-9680-8a5f-b2ce-bf26ffac126c"),
+        ("Zimmer 12 ✓", 1, 2**32, "00010000-0000-8f5c-aa53-9123e0fc71e3"),
+        ("r" * 200, 2**53 + 1, 2**48 - 1, "ffffffff-ffff-885c-b415-3e5c4d925e27"),
     ],
 )
-def test_ids_of_rows_are_for_ever(booking_id: str, version: int, expected: str) -> None:
+def test_ids_of_rows_are_for_ever(
+    booking_id: str, version: int, position: int, expected: str
+) -> None:
     """Exports and other systems refer to them: another formula would break every reference."""
-    assert history_id(booking_id, version) == expected
+    assert history_id(booking_id, version, position) == expected
 
 
-@given(booking_id=st.text(min_size=1, max_size=200), version=st.integers(1, 2**63 - 1))
-def test_every_id_is_a_uuid_of_version_8(booking_id: str, version: int) -> None:
-    uuid = UUID(history_id(booking_id, version))
+@given(
+    booking_id=st.text(min_size=1, max_size=200),
+    version=st.integers(1, 2**63 - 1),
+    position=st.integers(1, 2**48 - 1),
+)
+def test_every_id_is_a_uuid_of_version_8(booking_id: str, version: int, position: int) -> None:
+    uuid = UUID(history_id(booking_id, version, position))
 
     assert (uuid.version, uuid.variant) == (8, RFC_4122)
-    assert str(uuid) == history_id(booking_id, version)
+    assert str(uuid) == history_id(booking_id, version, position)
+
+
+@given(positions=st.lists(st.integers(1, 2**48 - 1), min_size=2))
+def test_ids_are_in_the_order_of_the_ledger(positions: list[int]) -> None:
+    """As texts: a database adds each to the end of its index."""
+    ids = [history_id(f"room-{number}", 1, one) for number, one in enumerate(positions)]
+
+    assert [one[:13] for one in sorted(ids)] == [
+        history_id("room-12", 1, one)[:13] for one in sorted(positions)
+    ]
 
 
 def test_version_and_booking_are_told_apart() -> None:
     """No pair of them reads like another pair."""
     pairs = [("2 a", 1), ("a", 12), ("a", 1), (" a", 1), ("a", 2), ("1 a", 1), ("1 a", 2)]
 
-    assert len({history_id(*pair) for pair in pairs}) == len(pairs)
+    assert len({history_id(*pair, position=7) for pair in pairs}) == len(pairs)
 
 
 # --- one row ----------------------------------------------------------------------------------
@@ -101,7 +117,7 @@ def test_an_event_becomes_a_row_with_all_that_it_says() -> None:
     )
 
     assert row == HistoryRow(
-        id=history_id("room-12", 3),
+        id=history_id("room-12", 3, 7),
         bookingId="room-12",
         fromStatus="pending",
         toStatus="confirmed",

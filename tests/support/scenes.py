@@ -166,7 +166,7 @@ def folded_tables(connection: psycopg.Connection) -> tuple[dict[str, Any], dict[
         occurred = _stored_time(state["occurred_at"])
         opened = bookings[booking_id][2] if booking_id in bookings else occurred
         bookings[booking_id] = (state["to_status"], version, opened, occurred, position)
-        history[history_id(booking_id, version)] = (
+        history[history_id(booking_id, version, position)] = (
             booking_id,
             state["from_status"],
             state["to_status"],
