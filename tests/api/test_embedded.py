@@ -18,7 +18,14 @@ import psutil
 import psycopg
 import pytest
 
-from api.embedded import EmbeddedPostgresError, access, account, embedded_postgres, postmaster
+from api.embedded import (
+    EmbeddedPostgresError,
+    access,
+    account,
+    embedded_postgres,
+    memory,
+    postmaster,
+)
 from api.embedded.account import Account, server_account
 from api.embedded.cluster import Cluster
 
@@ -191,8 +198,8 @@ def test_settings_are_durable(used_dir: Path) -> None:
         "data_checksums": "on",
         "server_encoding": "UTF8",
         "max_connections": "100",
-        "shared_buffers": "128MB",
         "max_wal_size": "2GB",
+        "checkpoint_timeout": "15min",
         "wal_compression": "off",
         "timezone": "UTC",
         "log_checkpoints": "off",
@@ -202,6 +209,12 @@ def test_settings_are_durable(used_dir: Path) -> None:
         # The order of text comes from PostgreSQL itself, not from the machine's C library.
         sql = "SELECT datlocprovider::text || datlocale FROM pg_database WHERE datname='postgres'"
         assert query(conninfo, sql) == "bC.UTF-8"
+
+
+def test_pages_are_kept_in_a_sixteenth_of_the_memory(used_dir: Path) -> None:
+    with embedded_postgres(used_dir) as conninfo:
+        sql = "SELECT setting::int / 128 || 'MB' FROM pg_settings WHERE name = 'shared_buffers'"
+        assert query(conninfo, sql) == memory.shared_buffers()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import psycopg
 from api.embedded.access import give, make_private_directory, make_searchable
 from api.embedded.cluster import SOCKET_NAME, Cluster
 from api.embedded.errors import EmbeddedPostgresError
+from api.embedded.memory import shared_buffers
 
 START_SECONDS = 300  # crash recovery replays up to max_wal_size and more
 STOP_SECONDS = 300
@@ -26,8 +27,10 @@ SETTINGS = {
     "port": "5432",  # is part of the socket's name
     "unix_socket_permissions": "0700",
     "max_connections": "100",  # initdb may have written less on a small machine, as below
-    "shared_buffers": "128MB",
     "max_wal_size": "2GB",  # an import does not run from checkpoint to checkpoint
+    # After each checkpoint, a page is logged whole at its first change. What is to be replayed
+    # after a crash is bounded by the size above.
+    "checkpoint_timeout": "15min",
     # Sealed text and random keys do not get smaller, and after a checkpoint to try it on each
     # page costs more than all else that is done for a change.
     "wal_compression": "off",
@@ -124,6 +127,7 @@ def _prepare_start(cluster: Cluster) -> None:
 def _options(cluster: Cluster) -> str:
     directory = str(cluster.socket_dir).replace('"', '""')
     settings = SETTINGS | {
+        "shared_buffers": shared_buffers(),
         "cluster_name": cluster.name,
         "unix_socket_directories": f'"{directory}"',
     }
