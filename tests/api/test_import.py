@@ -316,7 +316,12 @@ WRONG_ROWS = {
     "another calendar": ("A,,pending,,,,01.02.2026 10:00", "is no RFC 3339 time"),
     "a day that is none": ("A,,pending,,,,2026-02-30T10:00:00Z", "is no time"),
     "a leap second": ("A,,pending,,,,2016-12-31T23:59:60Z", "is no time"),
-    "other digits": ("A,,pending,,,,２０２６-01-01T10:00:00Z", "is no RFC 3339 time"),
+    "the hour 24": ("A,,pending,,,,2026-01-01T24:00:00Z", "is no"),
+    "a second too many": ("A,,pending,,,,2026-01-01T10:00:60+00:00", "is no time"),
+    "other digits": ("A,,pending,,,,２０２６-01-01T10:00:00Z", "is no time"),
+    "other digits, with an offset": ("A,,pending,,,,２０２６-01-01T10:00:00+00:00", "is no RFC"),
+    "a space for a digit": ("A,,pending,,,,2026-01- 1T10:00:00Z", "is no time"),
+    "a sign for a digit": ("A,,pending,,,,2026-01-01T+1:00:00Z", "is no time"),
     "the year 1": ("A,,pending,,,,0001-01-01T00:00:00+14:00", "createdAt: must be between"),
 }
 

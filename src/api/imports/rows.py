@@ -29,10 +29,12 @@ FINGERPRINT_BYTES = 8
 OCCURRENCES_MAX = 200_000
 
 _TIME = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ](?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})?"
 )
 _UTC_LENGTH = len("2026-01-01T10:00:00Z")
+_UTC_SEPARATORS = "--T::Z"
+"""Every third sign of such a text, from the fifth on."""
 # Texts of floats, some of which were integers before the quick parser made the nearest float of
 # them, and which JSON writers do not agree on. Most metadata has none.
 _EXPONENT = re.compile(rb"e[-+]?[0-9]")  # alone takes half as long, and most have none of it
@@ -110,13 +112,13 @@ class RowReader:
 
     def _time(self, text: str) -> str:
         """In UTC, as events have it."""
+        if len(text) == _UTC_LENGTH and text[4::3] == _UTC_SEPARATORS and text[11:13] != "24":
+            check_time(_datetime(text), "createdAt")
+            return text  # as it stands in most files; the rest of this costs four times as much
         match = _TIME.fullmatch(text)
         if match is None:
             raise InvalidField("createdAt", f"{text[:40]!r} is no RFC 3339 time")
-        try:
-            time = datetime.fromisoformat(text.upper())
-        except ValueError as error:
-            raise InvalidField("createdAt", f"{text[:40]!r} is no time: {error}") from error
+        time = _datetime(text.upper())
         if match[1] is None:
             if not self._assume_utc:
                 raise InvalidField(
@@ -124,9 +126,14 @@ class RowReader:
                 )
             time = time.replace(tzinfo=UTC)
         utc = check_time(time, "createdAt")
-        if match[1] == "Z" and len(text) == _UTC_LENGTH and text[10] == "T":
-            return text
         return orjson.dumps(utc, option=orjson.OPT_UTC_Z)[1:-1].decode()
+
+
+def _datetime(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidField("createdAt", f"{text[:40]!r} is no time: {error}") from error
 
 
 def _text(value: object, field: str) -> str:
