@@ -8,14 +8,17 @@ from urllib.parse import urlencode
 
 from api.cursors import encode_cursor
 from benchmarks.context import settle
+from benchmarks.filling import open_bookings
 from benchmarks.load import LoadGenerator
 from benchmarks.processes import Server
 from benchmarks.requests import changes, histories, request
 from ledger.database import Database
+from ledger.workflow import Workflow
 
 CLIENTS = 32
 LIST_CLIENTS = 4
-PICKED = 10_000
+POSITIONS_A_BOOKING = 8
+"""Drawn for each booking that is wanted: some bookings are drawn more than once."""
 FINAL = ("Check-Out", "Arrived")
 
 # By position: bookings of all ages, so that no part of the ledger is favoured.
@@ -34,7 +37,11 @@ MIDDLE = """
 
 @dataclass(frozen=True)
 class Requests:
+    """`change` is of bookings that were opened just now, as in the subject `record`; `old_change`
+    of bookings of all ages, each of which is touched for the first time once."""
+
     change: str
+    old_change: str
     history: str
     first_page: str
     deep_page: str
@@ -60,7 +67,8 @@ class Grown:
             return load.closed(one.server.url, getattr(one.requests, name), 1, seconds).p50
 
         return {
-            "record, 32 clients": partial(rate, "change", CLIENTS),
+            "record, 32 clients, new bookings": partial(rate, "change", CLIENTS),
+            "record, 32 clients, bookings of all ages": partial(rate, "old_change", CLIENTS),
             "read a history, 32 clients": partial(rate, "history", CLIENTS),
             "read a history, 1 client, p50": partial(p50, "history"),
             "list by status, first page": partial(rate, "first_page", LIST_CLIENTS),
@@ -68,28 +76,35 @@ class Grown:
         }
 
 
-def defined(load: LoadGenerator, database: Database) -> Requests:
-    ids, status, cursor = _picked(database)
+def defined(load: LoadGenerator, database: Database, workflow: Workflow, bookings: int) -> Requests:
+    """As many bookings are changed and read in each ledger, however large it is: what is measured
+    is what the others cost, which lie there."""
+    ids, status, cursor = _picked(database, bookings)
+    new_ids = [f"new-{number:06}" for number in range(bookings)]
+    open_bookings(database, workflow, new_ids)
     page = {"toStatus": status, "limit": 50}
     path = "/api/status-history?"
     first = request("GET", path + urlencode(page))
     deep = request("GET", path + urlencode({**page, "cursor": cursor}))
     return Requests(
-        change=load.define(changes(ids, CLIENTS)),
+        change=load.define(changes(new_ids, CLIENTS)),
+        old_change=load.define(changes(ids, CLIENTS)),
         history=load.define(histories(ids, CLIENTS)),
         first_page=load.define([[first]] * LIST_CLIENTS),
         deep_page=load.define([[deep]] * LIST_CLIENTS),
     )
 
 
-def _picked(database: Database) -> tuple[list[str], str, str]:
-    """Bookings, a status that many had, and a cursor in the middle of its list."""
+def _picked(database: Database, bookings: int) -> tuple[list[str], str, str]:
+    """Bookings of all ages, a status that many had, and a cursor in the middle of its list."""
     chance = random.Random(2)
     with database.connect() as connection:
         row = connection.execute("SELECT max(notification_id) FROM ledger_events").fetchone()
         assert row is not None
-        positions = [chance.randint(1, row[0]) for _ in range(PICKED)]
+        positions = [chance.randint(1, row[0]) for _ in range(bookings * POSITIONS_A_BOOKING)]
         ids = [found[0] for found in connection.execute(PICK, (positions,))]
+        if len(ids) < bookings:
+            raise RuntimeError(f"only {len(ids)} bookings were drawn, not {bookings}")
         for status in FINAL:
             middle = connection.execute(MIDDLE, {"status": status}).fetchone()
             if middle is not None:
@@ -97,4 +112,4 @@ def _picked(database: Database) -> tuple[list[str], str, str]:
         else:
             raise RuntimeError(f"no booking came to be one of {FINAL}")
     chance.shuffle(ids)
-    return ids, status, encode_cursor(*middle)
+    return ids[:bookings], status, encode_cursor(*middle)

@@ -26,6 +26,7 @@ from projections.rebuild import rebuild
 
 SUBJECT = "growth"
 COST_MAX = 1.2
+EVENTS_A_BOOKING = 4  # or fewer, so the small ledger has that many bookings
 FRESH = 50_000_000  # numbers of bookings that are in no ledger yet
 Seen = dict[str, list[tuple[float, float]]]
 """For each kind of work the rates, or the milliseconds, in the small and the large ledger."""
@@ -109,9 +110,11 @@ def _over_http(
     with ExitStack() as stack:
         pair = []
         for database in (small, large):
+            bookings = context.size.growth_base // EVENTS_A_BOOKING
+            requests = defined(context.load, database, context.workflow, bookings)
             server = stack.enter_context(context.ours(database))
             settle(database)
-            pair.append(Grown(database, server, defined(context.load, database)))
+            pair.append(Grown(database, server, requests))
         fresh = [one.server.resident_bytes() for one in pair]
         for _ in context.rounds(f"{SUBJECT} over HTTP"):
             for name, measure in Grown.works(context.load, context.size.growth_seconds).items():
