@@ -76,7 +76,8 @@ class ImportedEvents:
         sealed: str | None,
     ) -> None:
         """The first event of a booking opens it. `booking_id` is a `text_value`; `claimed_from`
-        is given only where it is in dispute."""
+        is given only where it is in dispute. `occurred_at` and `sealed` go into the JSON as they
+        are: a time of digits, base64."""
         kind = _CREATED if version == 1 else _CHANGED
         begin = self._begins.get((from_status, to_status)) or self._begin(from_status, to_status)
         end = self._ends.get((kind, claimed_from)) or self._end(kind, claimed_from)

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,8 @@ import psutil
 import pytest
 from click.testing import CliRunner, Result
 from cutting_proxy import CuttingProxy
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from api.cli import main
 from api.imports import reading as import_reading
@@ -25,6 +28,7 @@ from api.imports.chunks import CHUNK_ROWS
 from api.imports.reading import SMALL_BYTES
 from api.imports.rows import RowReader
 from ledger.database import Database
+from ledger.errors import InvalidField
 from ledger.import_writer import ImportWriter
 from ledger.imported_rows import ImportedRows
 from ledger.transcoder import event_mapper
@@ -246,6 +250,28 @@ class TestImportedAgain:
         assert result.exit_code == 0
         assert statuses(database) == [("A", None, "Booked")]
 
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 19), st.sampled_from('0129TZtz+-:. \x00"\\é\ud800')),
+            max_size=6,
+        )
+    )
+    @example([(14, "Z"), (15, "\x00"), (18, '"')])
+    def test_no_text_but_a_time_gets_into_an_event(self, changes: list[tuple[int, str]]) -> None:
+        """It is put into the JSON of the event as it is."""
+        signs = list("2026-01-01T10:13:59Z")
+        for place, sign in changes:
+            signs[place] = sign
+        rows = ImportedRows()
+        values = ("A", None, "pending", None, None, None, "".join(signs))
+        try:
+            RowReader(bytes(32), DEFAULT).read(values, rows)
+        except InvalidField:
+            return
+        (occurred_at,) = rows.occurred_at
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", occurred_at, re.ASCII)
+        datetime.fromisoformat(occurred_at)
+
     def test_the_fingerprint_of_a_row_never_changes(self) -> None:
         """They are stored for ever: with others, an import that is repeated would write twice."""
         values = ("A", None, "pending", "ü", None, '{"b":1,"a":1e20}', "2026-01-01T10:00:00.5Z")
@@ -318,10 +344,13 @@ WRONG_ROWS = {
     "a leap second": ("A,,pending,,,,2016-12-31T23:59:60Z", "is no time"),
     "the hour 24": ("A,,pending,,,,2026-01-01T24:00:00Z", "is no"),
     "a second too many": ("A,,pending,,,,2026-01-01T10:00:60+00:00", "is no time"),
-    "other digits": ("A,,pending,,,,２０２６-01-01T10:00:00Z", "is no time"),
+    "other digits": ("A,,pending,,,,２０２６-01-01T10:00:00Z", "is no RFC 3339 time"),
     "other digits, with an offset": ("A,,pending,,,,２０２６-01-01T10:00:00+00:00", "is no RFC"),
-    "a space for a digit": ("A,,pending,,,,2026-01- 1T10:00:00Z", "is no time"),
-    "a sign for a digit": ("A,,pending,,,,2026-01-01T+1:00:00Z", "is no time"),
+    # Python takes what stands before a NUL for the whole.
+    "a NUL behind a Z": ("A,,pending,,,,2026-01-01T10:Z\x00:00Z", "is no RFC"),
+    "a NUL behind the minutes": ("A,,pending,,,,2026-01-01T10:00:Z\x00Z", "is no RFC"),
+    "a space for a digit": ("A,,pending,,,,2026-01- 1T10:00:00Z", "is no RFC"),
+    "a sign for a digit": ("A,,pending,,,,2026-01-01T+1:00:00Z", "is no RFC"),
     "the year 1": ("A,,pending,,,,0001-01-01T00:00:00+14:00", "createdAt: must be between"),
 }
 
@@ -349,6 +378,7 @@ class TestRejects:
             ('{"bookingId":"A","status":"pending"}', "has unknown fields: 'status'"),
             ('{"bookingId":1,"toStatus":"pending"}', "bookingId: must be a text"),
             ('{"bookingId":"A"}', "toStatus: is missing"),
+            (GOOD.replace("00:00Z", r"Z\u0000:00Z"), "createdAt: '2026-01-01T10:Z"),
             (
                 '{"bookingId":"A","toStatus":"pending","createdAt":1767261600}',
                 "createdAt: must be a text",

@@ -32,9 +32,9 @@ _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ](?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})?"
 )
-_UTC_LENGTH = len("2026-01-01T10:00:00Z")
-_UTC_SEPARATORS = "--T::Z"
-"""Every third sign of such a text, from the fifth on."""
+# The shape of a text: each digit is a 0. Quicker than an expression, and as strict.
+_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+_UTC_SHAPE = b"0000-00-00T00:00:00Z"
 # Texts of floats, some of which were integers before the quick parser made the nearest float of
 # them, and which JSON writers do not agree on. Most metadata has none.
 _EXPONENT = re.compile(rb"e[-+]?[0-9]")  # alone takes half as long, and most have none of it
@@ -112,9 +112,9 @@ class RowReader:
 
     def _time(self, text: str) -> str:
         """In UTC, as events have it."""
-        if len(text) == _UTC_LENGTH and text[4::3] == _UTC_SEPARATORS and text[11:13] != "24":
+        if text.isascii() and text.encode().translate(_ZEROS) == _UTC_SHAPE and text[11:13] < "24":
             check_time(_datetime(text), "createdAt")
-            return text  # as it stands in most files; the rest of this costs four times as much
+            return text  # as it stands in most files
         match = _TIME.fullmatch(text)
         if match is None:
             raise InvalidField("createdAt", f"{text[:40]!r} is no RFC 3339 time")
