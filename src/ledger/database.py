@@ -13,6 +13,14 @@ from ledger.errors import StoreUnavailable
 from ledger.master_key import MasterKey, MasterKeyError
 
 SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,47}")
+SILENCE = {
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",  # milliseconds
+}
+"""A network that says nothing any more is a lost connection after half a minute. Of itself, the
+system waits for a quarter of an hour where something was sent, and for two hours where not."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class Database:
             self.url,
             options=options.strip(),
             application_name=given.get("application_name") or "booking-ledger",
+            **{name: given.get(name) or value for name, value in SILENCE.items()},
         )
 
     def require_master_key(self) -> MasterKey:
