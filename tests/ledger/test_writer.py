@@ -297,6 +297,36 @@ def test_g2_chains_are_unbroken_whatever_races(
         assert all(a != b for a, b in itertools.pairwise(statuses))
 
 
+def test_a_hot_booking_holds_up_nobody_else(database: Database) -> None:
+    """31 callers change one booking all the time; who changes another has its turn as often."""
+    lone_changes, hot_changes = 100, [0] * 31
+    ended = threading.Event()
+    with writing(database, ANY_CHANGE) as writer, ThreadPoolExecutor(len(hot_changes)) as pool:
+        writer.execute([open_booking("hot"), open_booking("lone")])
+
+        def change(booking_id: str, step: int) -> None:
+            status = DEFAULT.statuses[step % 5]
+            (answer,) = writer.execute([change_status(booking_id, status)])
+            assert isinstance(answer, Outcome)
+
+        def hammer(number: int) -> None:
+            while not ended.is_set():
+                change("hot", number + hot_changes[number])
+                hot_changes[number] += 1
+
+        hammering = [pool.submit(hammer, number) for number in range(len(hot_changes))]
+        try:
+            eventually(lambda: all(hot_changes), "everybody hammers")
+            hot_changes[:] = [0] * len(hot_changes)
+            for step in range(lone_changes):
+                change("lone", step)
+        finally:
+            ended.set()
+        for one in hammering:
+            one.result(20)
+    assert sum(hot_changes) / len(hot_changes) < 2 * lone_changes
+
+
 def test_a_ledger_is_right_also_where_the_database_prefers_another_isolation(
     database: Database, connection: psycopg.Connection
 ) -> None:
@@ -325,15 +355,17 @@ def test_one_callers_refusal_never_fails_another(
 ) -> None:
     record(database, open_booking("room-12"))
 
-    refused, recorded, reused, also = in_one_batch(
+    refused, mismatched, recorded, reused, also = in_one_batch(
         database,
         ([change_status("room-12", "completed")], a_key("k")),
+        ([change_status("room-12", "confirmed", versions=frozenset({7}))], None),
         ([change_status("room-12", "confirmed")], None),
         ([change_status("room-12", "cancelled")], a_key("k", b"another")),
         ([open_booking("room-13")], None),
     )
 
     assert isinstance(refused[0], TransitionNotAllowed)
+    assert isinstance(mismatched[0], VersionMismatch)
     assert recorded[0].kind == "changed"
     assert isinstance(reused, IdempotencyKeyReused)
     assert also[0].kind == "opened"
