@@ -1,14 +1,20 @@
-"""HEAD, which every address that takes GET must take too (RFC 9110, section 9.3.2)."""
+"""HEAD wherever GET is (RFC 9110, sections 9.1 and 9.3.2)."""
 
 import asyncio
-from contextlib import suppress
+import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.problems import address
+
+logger = logging.getLogger(__name__)
+
 
 class HeadAsGet:
-    """Answers HEAD with the headers of GET. What would go on writing, as a live feed or an export,
-    is broken off once they are out."""
+    """Answers HEAD with the status and headers of GET.
+
+    Whatever answers is stopped as its headers go out: nothing of a live feed or an export is made.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -24,6 +30,7 @@ class HeadAsGet:
                 await send(message)
                 await send({"type": "http.response.body", "body": b""})
                 started.set()
+                await asyncio.Event().wait()  # until it is cancelled
 
         answering = asyncio.ensure_future(
             self._app({**scope, "method": "GET"}, receive, send_headers)
@@ -33,7 +40,10 @@ class HeadAsGet:
             await asyncio.wait((answering, waiting), return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiting.cancel()
-            if started.is_set() or not answering.done():
-                answering.cancel()
-        with suppress(asyncio.CancelledError):
-            await answering
+            answering.cancel()
+            await asyncio.wait((answering,))
+        if not started.is_set():
+            answering.result()  # raises what it has raised
+        elif not answering.cancelled() and (error := answering.exception()) is not None:
+            # Not the caller's matter, who has had the answer and may have sent another request.
+            logger.warning("HEAD %s, behind its headers: %s", address(scope), error)

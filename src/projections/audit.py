@@ -25,7 +25,7 @@ from projections.rebuild import Progress
 
 NOTHING_OUTSIDE = Outside()
 LOCK_READ_MODEL = 'LOCK TABLE "Booking", "BookingStatusHistory", flow_day IN ACCESS SHARE MODE'
-POSITION = "SELECT position FROM projection WHERE name = %s"
+POSITION = "SELECT version, position FROM projection WHERE name = %s"
 GAPS = """
     SELECT previous, position
     FROM (
@@ -40,8 +40,8 @@ GAPS = """
 
 @dataclass(frozen=True)
 class AuditReport:
-    """`position`: up to where the read model is derived, None where there is none; events after
-    it are audited, but not compared. `findings` are the first of `findings_count`."""
+    """`position`: up to where the read model is derived, None where there is none of this release;
+    events after it are audited, but not compared. `findings` are the first of `findings_count`."""
 
     events: int
     bookings: int
@@ -99,9 +99,13 @@ def _snapshot(
             # after it would leave us with tables whose rows the snapshot cannot see.
             connection.execute(LOCK_READ_MODEL)
         newest = head(connection)
-        row = connection.execute(POSITION, (tables.NAME,)).fetchone()
-        position = row[0] if row is not None and has_tables else None
-        yield Snapshot(connection, mapper, findings, newest, position, outside)
+        version, position = None, None
+        if has_tables:
+            row = connection.execute(POSITION, (tables.NAME,)).fetchone()
+            version, position = row or (None, None)
+        if version != tables.VERSION:
+            position = None
+        yield Snapshot(connection, mapper, findings, newest, position, outside, version)
 
 
 def check_positions(snapshot: Snapshot, progress: Progress | None) -> None:
@@ -123,7 +127,10 @@ def check_positions(snapshot: Snapshot, progress: Progress | None) -> None:
 def check_read_model(snapshot: Snapshot, progress: Progress | None) -> None:
     """There is a read model, and it is derived from events that are there."""
     del progress
-    if snapshot.position is None:
+    if snapshot.version not in (None, tables.VERSION):
+        detail = str(tables.OtherReadModel(snapshot.version))
+        snapshot.findings.add("read_model_version", detail)
+    elif snapshot.position is None:
         snapshot.findings.add("read_model_missing", "there is no read model to compare")
     elif snapshot.position > snapshot.head:
         snapshot.findings.add(

@@ -1,5 +1,8 @@
 """Certificates in an audit: do the events give the rows that they certify?"""
 
+from typing import Literal
+
+from projections import tables
 from projections.audit_snapshot import Snapshot
 from projections.certificate import Certificate, Digest
 from projections.log import signing_keys
@@ -24,6 +27,11 @@ class Certified:
                 certificate.verify(known)
             except BadNote as error:
                 self._findings.add("bad_signature", f"{name}: {error}")
+                continue
+            if certificate.version != tables.VERSION:
+                detail = f"it is of version {certificate.version} of the read model, whose rows"
+                detail += f" were others; {tables.VERSION} is what events are compared with here"
+                self._add(name, certificate, detail, "other_certificate_version")
             else:
                 self._held.append((name, certificate, Digest()))
 
@@ -54,5 +62,11 @@ class Certified:
             elif name not in self._erased_since and digest.personal != certificate.personal:
                 self._add(name, certificate, "it certifies other personal parts than are sealed")
 
-    def _add(self, name: str, certificate: Certificate, detail: str) -> None:
-        self._findings.add("wrong_certificate", f"{name}: {detail}", position=certificate.position)
+    def _add(
+        self,
+        name: str,
+        certificate: Certificate,
+        detail: str,
+        kind: Literal["wrong_certificate", "other_certificate_version"] = "wrong_certificate",
+    ) -> None:
+        self._findings.add(kind, f"{name}: {detail}", position=certificate.position)

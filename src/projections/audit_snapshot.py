@@ -40,14 +40,17 @@ class Snapshot:
         head: int,
         position: int | None,
         outside: Outside,
+        version: int | None = None,
     ) -> None:
-        """`mapper` is for checks that open what is sealed."""
+        """`mapper` is for checks that open what is sealed; `version` is that of the read model,
+        which has a `position` only where it can be compared."""
         self.connection = connection
         self._mapper = mapper
         self.findings = findings
         self.head = head
         self.position = position
         self.outside = outside
+        self.version = version
         self.events = 0
         self.bookings = 0
 

@@ -39,7 +39,7 @@ _PERSONAL_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sor
 ROWS = """
     SELECT {} FROM "BookingStatusHistory" WHERE position <= %s ORDER BY "bookingId", version
 """
-POSITION = "SELECT position FROM projection WHERE name = %s"
+POSITION = "SELECT version, position FROM projection WHERE name = %s"
 FETCH_ROWS = 2_000
 
 _LINES = re.compile(
@@ -101,11 +101,13 @@ class Certificate:
 
 
 def certify(connection: psycopg.Connection, origin: str, signers: Sequence[Signer]) -> Certificate:
-    """Sign what the tables say now, in one snapshot."""
+    """Sign what the tables say now, in one snapshot. Raises OtherReadModel."""
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         row = connection.execute(POSITION, (tables.NAME,)).fetchone()
-        position = 0 if row is None else int(row[0])
+        version, position = (tables.VERSION, 0) if row is None else row
+        if version != tables.VERSION:
+            raise tables.OtherReadModel(version)
         digest = Digest()
         columns = ", ".join(f'"{name}"' for name in HistoryRow._fields)
         with connection.cursor("certified") as cursor:

@@ -16,6 +16,7 @@ Kind = Literal[
     "key_missing",  # what is sealed cannot be read, and was never erased
     "not_erased",  # what was erased can be read all the same
     "read_model_missing",
+    "read_model_version",  # derived by another release, whose rows are others
     "read_model_ahead",  # derived from events that are not there
     "missing_row",
     "extra_row",
@@ -27,6 +28,7 @@ Kind = Literal[
     "checkpoint_beyond_log",  # signed for more events than are there
     "checkpoint_missing",  # the log has come further than what it signed
     "wrong_certificate",  # it certifies other rows than the events give
+    "other_certificate_version",  # of rows that another release derives: it cannot be looked at
     "bad_signature",  # of a checkpoint: not of a known key, or not a checkpoint at all
 ]
 

@@ -76,7 +76,8 @@ def history_id(booking_id: str, version: int, position: int) -> str:
 
     Its first 48 bits are the position of the event, so ids are in the order of the ledger, and
     new ones go to the end of their index (decision 0031); the rest is a hash of booking and
-    version, so two ledgers have different ids. A rebuild gives the same. Positions end at 2**48.
+    version, which tells rows of different ledgers apart. A rebuild gives the same. Positions end
+    at 2**48.
     """
     made = _history_hash.copy()
     made.update(b"%d %b" % (version, booking_id.encode()))

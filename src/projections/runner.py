@@ -82,6 +82,8 @@ class Projector(Follower):
             found = connection.execute(POSITION, (self.name,)).fetchone()
             if found is None:
                 raise ProjectionMissing(f"There is no projection {self.name!r}.")
+            if found[0] != tables.VERSION:
+                raise tables.OtherReadModel(found[0])  # another release has rebuilt it
             batch = batch_rows(stream_after(connection, self._mapper, found[1], BATCH_EVENTS))
             if batch.events:
                 self._writer.write(connection, batch)
@@ -92,6 +94,7 @@ class Projector(Follower):
         row = connection.execute(
             "SELECT version FROM projection WHERE name = %s", (self.name,)
         ).fetchone()
-        if row is not None and row[0] != tables.VERSION:
+        # A newer one is left to whoever made it, or two releases would rebuild it in turns.
+        if row is not None and row[0] < tables.VERSION:
             logger.info("the read model is of version %s, rebuilding", row[0])
             rebuild(self._database)

@@ -6,12 +6,25 @@ from importlib.resources import files
 import psycopg
 from psycopg import sql
 
+from ledger.errors import LedgerError
 from ledger.schema import analyst_role, app_role
 from projections.rows import BookingRow, HistoryRow
 
 NAME = "status_history"
 VERSION = 5
 """Raised whenever the rows that events give, or the views, change: every ledger is then rebuilt."""
+
+
+class OtherReadModel(LedgerError):
+    """The read model is of another version"""
+
+    def __init__(self, version: int) -> None:
+        made = "an older" if version < VERSION else "a newer"
+        super().__init__(
+            f"The read model is of version {version}, made by {made} release; this one derives "
+            f"version {VERSION}. 'booking-ledger rebuild' makes it anew."
+        )
+
 
 ANALYTICS_VIEWS = (
     *("booking_time_in_status", "booking_status_visit", "booking_transition_by_day"),

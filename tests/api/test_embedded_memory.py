@@ -67,6 +67,27 @@ def test_of_control_groups_of_version_1(machine: Callable[..., None]) -> None:
     assert memory.shared_buffers() == "320MB"
 
 
+def test_of_several_controllers_in_one_hierarchy(machine: Callable[..., None]) -> None:
+    limits = {"memory,hugetlb/docker/1/memory.limit_in_bytes": 5 * GIBIBYTE}
+    machine(64, "3:memory,hugetlb:/docker/1\n", limits)
+    assert memory.shared_buffers() == "320MB"
+
+
+def test_of_a_container_that_sees_the_root_alone(machine: Callable[..., None]) -> None:
+    machine(64, "2:memory:/docker/1\n", {"memory/memory.limit_in_bytes": 5 * GIBIBYTE})
+    assert memory.shared_buffers() == "320MB"
+
+
+def test_without_a_limit_in_version_1(machine: Callable[..., None]) -> None:
+    machine(8, "2:memory:/\n", {"memory/memory.limit_in_bytes": 9_223_372_036_854_771_712})
+    assert memory.shared_buffers() == "512MB"
+
+
+def test_what_cannot_be_read_does_not_matter(machine: Callable[..., None]) -> None:
+    machine(8, "no group\n\n:\n0::\n", {"memory.max": "much"})
+    assert memory.shared_buffers() == "512MB"
+
+
 def test_where_there_are_none(
     machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

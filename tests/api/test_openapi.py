@@ -30,6 +30,7 @@ NEVER_IN_A_ROUTE = {
     "BadProof": "and proofs that it made",
     "LogInconsistent": "the projector of the log meets it, and signs nothing",
     "EntryTooLarge": "the projector of the log meets it first, and signs nothing",
+    "OtherReadModel": "the projector meets it, and whoever signs or audits rows",
 }
 """Errors that the application loads and no route raises."""
 

@@ -353,6 +353,19 @@ def test_a_read_model_that_is_gone_is_found_and_the_events_are_audited(ledger: D
     assert (report.events, report.position) == (6, None)
 
 
+def test_a_read_model_of_another_release_is_not_compared(ledger: Database) -> None:
+    """Its rows are others by right: right after an upgrade, each would be said to be altered."""
+    with _altered(
+        ledger,
+        "UPDATE projection SET version = version - 1 WHERE name = 'status_history'",
+        "UPDATE \"BookingStatusHistory\" SET id = 'x' || id",
+    ):
+        report = audit(ledger)
+    assert _found(report) == {("read_model_version", None, None)}
+    assert "'booking-ledger rebuild' makes it anew" in report.findings[0].detail
+    assert (report.events, report.position) == (6, None)
+
+
 def test_missing_positions_are_named(ledger: Database) -> None:
     with _altered(
         ledger, "DELETE FROM ledger_events WHERE notification_id IN (2, 4, 5)", "SELECT 1"

@@ -16,6 +16,7 @@ from ledger.commands import DecideOnPersonalData
 from ledger.database import Database
 from ledger.master_key import MasterKey
 from ledger.personal_data import Decision
+from projections import tables
 from projections.audit import AuditReport, audit
 from projections.audit_snapshot import Outside
 from projections.catch_up import catch_up
@@ -150,6 +151,26 @@ def test_one_that_no_known_key_signed_proves_nothing(
     assert kinds(audited(ledger, certificate, [stranger.verifier])) == ["bad_signature"]
     altered = parse_certificate(str(certificate.note).replace("rows 3", "rows 4"))
     assert kinds(audited(ledger, altered)) == ["bad_signature"]
+
+
+def test_rows_of_another_release_are_not_signed(
+    ledger: Database, connection: psycopg.Connection
+) -> None:
+    connection.execute("UPDATE projection SET version = 4 WHERE name = 'status_history'")
+    with pytest.raises(tables.OtherReadModel, match="version 4, made by an older release"):
+        certify(connection, ORIGIN, signing_keys.signers(connection, MASTER, ORIGIN))
+
+
+def test_one_of_rows_of_another_release_is_said_to_be_so(
+    ledger: Database, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(tables, "VERSION", 4)
+        connection.execute("UPDATE projection SET version = 4 WHERE name = 'status_history'")
+        made = certify(connection, ORIGIN, signing_keys.signers(connection, MASTER, ORIGIN))
+    rebuild(ledger)
+
+    assert kinds(audited(ledger, made)) == ["other_certificate_version"]
 
 
 def test_neither_passes_for_the_other(certificate: Certificate) -> None:

@@ -310,6 +310,26 @@ def test_a_read_model_of_an_older_version_is_rebuilt(
     assert live_tables(connection) == folded_tables(connection)
 
 
+def test_a_read_model_of_a_newer_version_is_left_alone(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    """Two releases at once would otherwise rebuild it in turns, or mix their rows."""
+    record(database, open_booking("room-12"))
+    catch_up(database)
+    connection.execute("UPDATE projection SET version = 99 WHERE name = 'status_history'")
+    record(database, open_booking("room-13"))
+
+    with pytest.raises(tables.OtherReadModel, match="made by a newer release"):
+        Projector(database).run(threading.Event())
+
+    found = connection.execute(
+        "SELECT version, position, failure FROM projection WHERE name = 'status_history'"
+    ).fetchone()
+    assert found is not None
+    assert found[:2] == (99, 1)
+    assert "OtherReadModel" in found[2]
+
+
 def test_catching_up_leaves_it_to_a_projector_that_is_running(
     database: Database, connection: psycopg.Connection
 ) -> None:

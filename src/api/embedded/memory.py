@@ -30,7 +30,7 @@ def _limits() -> list[int]:
         for name in LIMIT_FILES:
             try:
                 text = (group / name).read_text()
-            except OSError:  # no such version, or none of this group
+            except (OSError, UnicodeError):  # no such version, or none of this group
                 continue
             if text.strip().isdigit():  # and not "max"
                 limits.append(int(text))
@@ -41,12 +41,13 @@ def _groups() -> list[Path]:
     """The directories of our control groups and of those around them."""
     try:
         lines = PROC.read_text().splitlines()
-    except OSError:  # not on Linux
+    except (OSError, UnicodeError):  # not on Linux
         return []
     found: list[Path] = []
     for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers in ("", "memory"):
+        _, _, named = line.partition(":")
+        controllers, _, path = named.partition(":")
+        if not controllers or "memory" in controllers.split(","):
             root = CGROUPS / controllers
             inner = root / path.lstrip("/")
             found += [one for one in (inner, *inner.parents) if one.is_relative_to(root)]

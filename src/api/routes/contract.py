@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.keys import Role
 from api.problems import MEDIA_TYPE, TYPES, ProblemType
 from ledger.booking import ActorType
+from projections.rows import history_id
 
 BOOKING = {
     "id": "4711",
@@ -17,7 +18,7 @@ BOOKING = {
     "allowedTransitions": ["in_progress", "cancelled"],
 }
 ENTRY = {
-    "id": "d765e69a-c7b2-81eb-8412-57cfb2c5ae97",
+    "id": history_id("4711", version=1, position=41),
     "fromStatus": None,
     "toStatus": "pending",
     "changedBy": "anna@frontdesk",
