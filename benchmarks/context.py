@@ -62,9 +62,9 @@ class Context:
         return directory
 
     @contextmanager
-    def ours(self, database: Database) -> Iterator[Server]:
+    def ours(self, database: Database, *options: str) -> Iterator[Server]:
         """`booking-ledger serve` as users start it, its projector running."""
-        command = [COMMAND, "serve", "--port", "0", "--workflow", str(WORKFLOW)]
+        command = [COMMAND, "serve", "--port", "0", "--workflow", str(WORKFLOW), *options]
         settings = {
             "LEDGER_ADMIN_KEY": ADMIN_KEY,
             "LEDGER_MASTER_KEY": MASTER_KEY_TEXT,
@@ -83,6 +83,13 @@ class Context:
     def raw(self) -> Iterator[Server]:
         command = python("benchmarks.servers.raw")
         with closing(Server(command, self.new_directory())) as server:
+            yield server
+
+    @contextmanager
+    def least(self) -> Iterator[Server]:
+        command = python("benchmarks.servers.least")
+        settings = {"BENCHMARK_DATABASE_URL": self.databases.create()}
+        with closing(Server(command, self.new_directory(), settings)) as server:
             yield server
 
     @contextmanager

@@ -28,6 +28,10 @@ class Databases:
             connection.execute(f"CREATE DATABASE {name}{given}")
         return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
 
+    def checkpoint(self) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
+
     def drop(self, url: str) -> None:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {_name(url)} WITH (FORCE)")

@@ -11,19 +11,21 @@ from benchmarks.context import settle
 from benchmarks.filling import open_bookings
 from benchmarks.load import LoadGenerator
 from benchmarks.processes import Server
-from benchmarks.requests import changes, histories, request
+from benchmarks.requests import bulk, bulk_changes, changes, histories, request
 from ledger.database import Database
 from ledger.workflow import Workflow
 
 CLIENTS = 32
 LIST_CLIENTS = 4
-POSITIONS_A_BOOKING = 8
-"""Drawn for each booking that is wanted: some bookings are drawn more than once."""
+POSITIONS_A_BOOKING = 16
+"""Drawn for each booking that is wanted: not each position opens one."""
+BULK_CLIENTS, BULK_CHANGES = 4, 500
 FINAL = ("Check-Out", "Arrived")
 
 # By position: bookings of all ages, so that no part of the ledger is favoured.
 PICK = """
-    SELECT DISTINCT originator_id FROM ledger_events WHERE notification_id = ANY (%s)
+    SELECT originator_id FROM ledger_events
+    WHERE notification_id = ANY (%s) AND originator_version = 1
 """
 MIDDLE = """
     SELECT "createdAt", position FROM "BookingStatusHistory"
@@ -38,10 +40,12 @@ MIDDLE = """
 @dataclass(frozen=True)
 class Requests:
     """`change` is of bookings that were opened just now, as in the subject `record`; `old_change`
-    of bookings of all ages, each of which is touched for the first time once."""
+    of bookings of all ages, from the first time that they are touched on."""
 
     change: str
+    single: str
     old_change: str
+    bulk: str
     history: str
     first_page: str
     deep_page: str
@@ -64,11 +68,15 @@ class Grown:
             return found
 
         def p50(name: str, one: Grown) -> float:
-            return load.closed(one.server.url, getattr(one.requests, name), 1, seconds).p50
+            found = load.closed(one.server.url, getattr(one.requests, name), 1, seconds).p50
+            settle(one.database)
+            return found
 
         return {
             "record, 32 clients, new bookings": partial(rate, "change", CLIENTS),
             "record, 32 clients, bookings of all ages": partial(rate, "old_change", CLIENTS),
+            "record, 1 client, p50": partial(p50, "single"),
+            "calls of 500 changes, 4 clients": partial(rate, "bulk", BULK_CLIENTS),
             "read a history, 32 clients": partial(rate, "history", CLIENTS),
             "read a history, 1 client, p50": partial(p50, "history"),
             "list by status, first page": partial(rate, "first_page", LIST_CLIENTS),
@@ -76,11 +84,13 @@ class Grown:
         }
 
 
-def defined(load: LoadGenerator, database: Database, workflow: Workflow, bookings: int) -> Requests:
+def defined(
+    load: LoadGenerator, database: Database, workflow: Workflow, bookings: int, round_: int
+) -> Requests:
     """As many bookings are changed and read in each ledger, however large it is: what is measured
-    is what the others cost, which lie there."""
-    ids, status, cursor = _picked(database, bookings)
-    new_ids = [f"new-{number:06}" for number in range(bookings)]
+    is what the others cost, which lie there. They are others in each round."""
+    ids, status, cursor = _picked(database, bookings, round_)
+    new_ids = [f"new-{round_}-{number:06}" for number in range(bookings)]
     open_bookings(database, workflow, new_ids)
     page = {"toStatus": status, "limit": 50}
     path = "/api/status-history?"
@@ -88,16 +98,23 @@ def defined(load: LoadGenerator, database: Database, workflow: Workflow, booking
     deep = request("GET", path + urlencode({**page, "cursor": cursor}))
     return Requests(
         change=load.define(changes(new_ids, CLIENTS)),
+        single=load.define(changes(new_ids[:CLIENTS], 1)),
         old_change=load.define(changes(ids, CLIENTS)),
+        bulk=load.define(
+            [
+                bulk(list(bulk_changes(f"{round_}-{client}", bookings, BULK_CHANGES)))
+                for client in range(BULK_CLIENTS)
+            ]
+        ),
         history=load.define(histories(ids, CLIENTS)),
         first_page=load.define([[first]] * LIST_CLIENTS),
         deep_page=load.define([[deep]] * LIST_CLIENTS),
     )
 
 
-def _picked(database: Database, bookings: int) -> tuple[list[str], str, str]:
+def _picked(database: Database, bookings: int, round_: int) -> tuple[list[str], str, str]:
     """Bookings of all ages, a status that many had, and a cursor in the middle of its list."""
-    chance = random.Random(2)
+    chance = random.Random(round_)
     with database.connect() as connection:
         row = connection.execute("SELECT max(notification_id) FROM ledger_events").fetchone()
         assert row is not None

@@ -72,7 +72,7 @@ def bulk(bodies: Sequence[Sequence[Mapping[str, str]]]) -> list[bytes]:
     return [request("POST", "/api/status-changes", {"changes": list(body)}) for body in bodies]
 
 
-def bulk_changes(client: int, bookings: int, per_call: int) -> Iterator[list[dict[str, str]]]:
+def bulk_changes(client: object, bookings: int, per_call: int) -> Iterator[list[dict[str, str]]]:
     """All bookings of a client, `per_call` in each call, once for each status of the cycle."""
     ids = [f"bulk-{client}-{number:06}" for number in range(bookings)]
     for status in CYCLE:

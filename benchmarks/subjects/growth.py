@@ -1,8 +1,8 @@
 """What everything costs in a small ledger and in a large one, measured side by side.
 
-Two ledgers of the same shape on the same server, each with its own service; every round measures
-both. Records go into both, so the small one grows a little while it is measured; imports go into
-copies of it.
+Two ledgers of the same shape on the same server; every round measures both, each with a service
+that was started for it, now the one first and now the other. The small one is a new copy in each
+round, so it stays small.
 """
 
 import subprocess
@@ -106,23 +106,30 @@ def _rebuild(context: Context, small: Database, large: Database, seen: Seen) -> 
 def _over_http(
     context: Context, small: Database, large: Database, seen: Seen
 ) -> dict[str, dict[str, int]]:
-    """Measure the services; their resident memory at the end."""
-    with ExitStack() as stack:
-        pair = []
-        for database in (small, large):
-            bookings = context.size.growth_base // EVENTS_A_BOOKING
-            requests = defined(context.load, database, context.workflow, bookings)
-            server = stack.enter_context(context.ours(database))
-            settle(database)
-            pair.append(Grown(database, server, requests))
-        fresh = [one.server.resident_bytes() for one in pair]
-        for _ in context.rounds(f"{SUBJECT} over HTTP"):
+    """Measure the services; their resident memory at the end of the last round."""
+    resident: dict[str, dict[str, int]] = {}
+    for number in context.rounds(f"{SUBJECT} over HTTP"):
+        copy = replace(small, url=context.databases.create(template=small.url))
+        with ExitStack() as stack:
+            pair = [_served(context, stack, one, number) for one in (copy, large)]
+            context.databases.checkpoint()  # what comes next logs pages whole, in both alike
             for name, measure in Grown.works(context.load, context.size.growth_seconds).items():
-                found = [measure(one) for one in pair]
-                seen.setdefault(name, []).append((found[0], found[1]))
-        resident = [one.server.resident_bytes() for one in pair]
-    return {"small, at first": fresh[0], "large, at first": fresh[1],
-            "small": resident[0], "large": resident[1]}  # fmt: skip
+                found = [measure(one) for one in (pair if number % 2 == 0 else reversed(pair))]
+                first, second = found if number % 2 == 0 else reversed(found)
+                seen.setdefault(name, []).append((first, second))
+            resident = dict(
+                zip(("small", "large"), (one.server.resident_bytes() for one in pair), strict=True)
+            )
+        context.databases.drop(copy.url)
+    return resident
+
+
+def _served(context: Context, stack: ExitStack, database: Database, number: int) -> Grown:
+    bookings = context.size.growth_base // EVENTS_A_BOOKING
+    requests = defined(context.load, database, context.workflow, bookings, number)
+    server = stack.enter_context(context.ours(database))
+    settle(database)
+    return Grown(database, server, requests)
 
 
 def _row(

@@ -1,9 +1,13 @@
-"""How soon a change that was answered can be seen in "BookingStatusHistory", at half load."""
+"""How soon a change can be seen in "BookingStatusHistory" at half load.
+
+The commit lies between request and answer, so it is counted from both.
+"""
 
 import threading
 import time
 from bisect import bisect_left
 from statistics import quantiles
+from typing import Literal
 
 from benchmarks.context import Context, settle
 from benchmarks.filling import open_bookings
@@ -33,7 +37,7 @@ def run(context: Context) -> list[Row]:
     half = len(ids) // 2
     full_load = load.define(changes(ids[:half], CLIENTS))
     paced = load.define(changes(ids[half:], 1))
-    p50, p99, late, rates = [], [], [], []
+    p50, p99, from_sent, late, rates = [], [], [], [], []
     with context.ours(database) as server:
         settle(database)
         for _ in context.rounds(SUBJECT):
@@ -43,29 +47,33 @@ def run(context: Context) -> list[Row]:
                 found = load.paced(server.url, paced, LANES_CLIENTS, [(rate, size.seconds * 2)])
                 settle(database)
                 time.sleep(POLL_SECONDS * 20)
-            lags = sorted(_lags(found, watcher))
-            percent = quantiles(lags, n=100)
+            percent = quantiles(_lags(found, watcher, "answered"), n=100)
             rates.append(rate)
             p50.append(percent[49])
             p99.append(percent[98])
+            from_sent.append(quantiles(_lags(found, watcher, "sent"), n=100)[98])
             late.append(_achieved(found))
-    context.keep(SUBJECT, {"p50": p50, "p99": p99, "rate": rates, "achieved": late})
+    context.keep(
+        SUBJECT,
+        {"p50": p50, "p99": p99, "p99 from sent": from_sent, "rate": rates, "achieved": late},
+    )
     return [
-        alone(SUBJECT, "answer to visible, p99", "ms", p99, Goal("≤", 50, "ours")),
+        alone(SUBJECT, "request sent to visible, p99", "ms", from_sent, Goal("≤", 50, "ours")),
+        alone(SUBJECT, "answer to visible, p99", "ms", p99),
         alone(SUBJECT, "answer to visible, p50", "ms", p50),
         alone(SUBJECT, "load while measured", "changes/s", rates),
         alone(SUBJECT, "share of that load really sent", "", late),
     ]
 
 
-def _lags(found: Paced, watcher: "_Watcher") -> list[float]:
-    """Milliseconds from the arrival of each answer; 0 where the row could be seen before."""
+def _lags(found: Paced, watcher: "_Watcher", since: Literal["sent", "answered"]) -> list[float]:
+    """Milliseconds for each change; 0 where the row could be seen before."""
     lags = []
     for sample in found.samples:
         if sample.status != 200:
             raise RuntimeError(f"status {sample.status} at half load")
         index = bisect_left(watcher.positions, sample.position)
-        lags.append(max(0.0, (watcher.times[index] - sample.answered) * 1000))
+        lags.append(max(0.0, (watcher.times[index] - getattr(sample, since)) * 1000))
     return lags
 
 

@@ -2,6 +2,10 @@
 PostgresTrackingRecorder, whose row and tracking are written in one transaction an event.
 """
 
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import singledispatchmethod
 from typing import Any
@@ -15,7 +19,6 @@ from eventsourcing.projection import Projection, ProjectionRunner
 
 from benchmarks.database import library_environment
 from benchmarks.servers.plain_eventsourcing import Booking, Bookings
-from benchmarks.stopwatch import seconds_of
 from projections import tables
 from projections.rows import history_id
 
@@ -35,7 +38,12 @@ INSERT_HISTORY = """
 
 
 class HistoryView(PostgresTrackingRecorder):
+    began: float | None = None
+    """When the first event came: what is measured is neither its tables nor its connections."""
+
     def add(self, row: dict[str, Any], tracking: Tracking) -> None:
+        if self.began is None:
+            self.began = time.monotonic()
         with self.datastore.transaction(commit=True) as cursor:
             self._insert_tracking(cursor, tracking)
             cursor.execute(UPSERT_BOOKING, row, prepare=True)
@@ -66,7 +74,7 @@ class HistoryProjection(Projection[HistoryView]):
         self.view.add(row, tracking)
 
 
-def events_per_second(url: str, events: int) -> float:
+def events_per_second(url: str, events: int, *, waits_for_disk: bool = True) -> float:
     """Record events with plain eventsourcing, then see how quickly its runner projects them."""
     environment = library_environment(url)
     recorded = _record(environment, events)
@@ -74,16 +82,29 @@ def events_per_second(url: str, events: int) -> float:
         tables.create(connection, tables.LIVE)
         tables.create_indexes(connection, tables.LIVE)
 
-    def project() -> None:
-        with ProjectionRunner(
+    with (
+        _connecting_with("" if waits_for_disk else "-c synchronous_commit=off"),
+        ProjectionRunner(
             application_class=Bookings,
             projection_class=HistoryProjection,
             view_class=HistoryView,
             env=environment,
-        ) as runner:
-            runner.wait(recorded, timeout=WAIT_SECONDS)
+        ) as runner,
+    ):
+        runner.wait(recorded, timeout=WAIT_SECONDS)
+        ended, began = time.monotonic(), runner.projection.view.began
+    assert began is not None
+    return recorded / (ended - began)
 
-    return recorded / seconds_of(project)
+
+@contextmanager
+def _connecting_with(options: str) -> Iterator[None]:
+    """PostgreSQL's own way to give all connections of a program an option."""
+    os.environ["PGOPTIONS"] = options
+    try:
+        yield
+    finally:
+        del os.environ["PGOPTIONS"]
 
 
 def _record(environment: dict[str, str], events: int) -> int:

@@ -31,7 +31,11 @@ _names = count()
 
 
 class Prepared:
-    """A statement with parameters $1, $2 …, prepared on each connection that it is used on."""
+    """A statement with parameters $1, $2 …, prepared on each connection that it is used on.
+
+    Where psycopg has prepared a statement of its own, it gives up all that are prepared, these
+    too, at a rollback. Switch that off on the connection, or use a new object after a rollback.
+    """
 
     def __init__(self, statement: str) -> None:
         self._statement = statement.encode()

@@ -152,6 +152,7 @@ class Recorder:
     def _connected(self) -> psycopg.Connection:
         if self.connection is None:
             connection = connect_to_append(self._database)
+            connection.prepare_threshold = None  # see `Prepared`
             self._transaction.prepare(connection)
             self.connection = connection
         return self.connection

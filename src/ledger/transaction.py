@@ -45,7 +45,7 @@ is in the one without an id. All of one snapshot."""
 LOAD_KEYS = "SELECT booking_id, wrapped FROM booking_key WHERE booking_id = ANY($1)"
 LOAD_ANSWERS = """
     SELECT scope, key, request_hmac, answer
-    FROM unnest(%b::text[], %b::text[]) AS asked (scope, key)
+    FROM unnest($1::text[], $2::text[]) AS asked (scope, key)
     JOIN idempotency USING (scope, key)
 """
 AT_POSITION = """
@@ -81,6 +81,7 @@ class Transaction:
         self._begin = SQL("BEGIN; {}").format(lock_statement(database)).as_bytes()
         self._loading = Prepared(LOAD)
         self._loading_keys = Prepared(LOAD_KEYS)
+        self._loading_answers = Prepared(LOAD_ANSWERS)
         self._appending = Appending(database)
         self._decider = Decider(mapper, workflow)
         self._mapper = mapper
@@ -145,9 +146,13 @@ class Transaction:
         known: dict[tuple[str, str], tuple[bytes, bytes]] = {}
         keys = [r.idempotency for r in requests if r.idempotency is not None]
         if keys:
-            names = ([key.scope for key in keys], [key.key for key in keys])
-            for scope, key, request_hmac, answer in connection.execute(LOAD_ANSWERS, names):
-                known[scope, key] = (request_hmac, answer)
+            names = (texts([key.scope for key in keys]), texts([key.key for key in keys]))
+            rows = self._loading_answers.execute(connection, names)
+            for row in range(rows.ntuples):
+                scope, key, request_hmac, answer = (rows.get_value(row, n) for n in range(4))
+                assert request_hmac is not None
+                assert answer is not None
+                known[as_text(scope), as_text(key)] = (request_hmac, answer)
         self._decider.decide(plan, requests, known, self._clock())
         return plan
 

@@ -129,6 +129,8 @@ class _Build:
                     self._switch(attempt)
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
                 self._position, self.events = position
+                # At a rollback psycopg gives up all that is prepared, where it prepared any of it.
+                self._writer = TableWriter(tables.REBUILD)
                 if attempt == SWITCH_ATTEMPTS:
                     raise
                 logger.info("readers hold the old tables, attempt %s to switch", attempt)

@@ -1,8 +1,10 @@
 """G7: a read model that is dropped and rebuilt gives the same rows, while the service goes on."""
 
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 import psycopg
 import pytest
@@ -226,6 +228,31 @@ def test_a_reader_that_holds_the_old_tables_delays_the_switch_and_others_only_fo
                 assert connection.execute(both).fetchone() == (305,)
                 assert not rebuilding.done()
         assert rebuilding.result(20).events == 305
+
+
+def test_what_comes_while_the_switch_is_delayed_is_projected(
+    filled: Database,
+    connection: psycopg.Connection,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In so many batches that the driver prepares a statement of its own: then it gives up all
+    that are prepared, ours too, at the next rollback."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("projections.rebuild.BATCH_EVENTS", 1)
+
+    def has_tried(attempt: int) -> bool:
+        return f"attempt {attempt} to switch" in caplog.text
+
+    with ThreadPoolExecutor(1) as pool:
+        with filled.connect() as holding, holding.transaction():
+            holding.execute('SELECT FROM "BookingStatusHistory"')
+            rebuilding = pool.submit(rebuild, filled)
+            for attempt in (1, 2, 3):
+                eventually(partial(has_tried, attempt), f"attempt {attempt}")
+                record(filled, *(open_booking(f"late-{attempt}-{n}") for n in range(8)))
+        assert rebuilding.result(20).events == 305 + 24
+    assert live_tables(connection) == folded_tables(connection)
 
 
 def is_switching(connection: psycopg.Connection) -> bool:
