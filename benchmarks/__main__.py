@@ -24,6 +24,8 @@ SUBJECTS = {
     "lag": "freshness of the read model",
     "packages": "other event-sourcing packages",
     "overload": "twice the sustainable rate",
+    "workers": "two serving processes",
+    "slow_readers": "followers that do not read",
     "growth": "cost as the ledger grows",
 }
 RESULTS = Path(__file__).with_name("results")
@@ -34,7 +36,7 @@ def main() -> int:
     options = _arguments()
     size = SIZES[options.size]
     if options.rounds:
-        size = dataclasses.replace(size, rounds=options.rounds)
+        size = dataclasses.replace(size, rounds=options.rounds, growth_rounds=options.rounds)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends what was started
     packages_python = PACKAGES_PYTHON if PACKAGES_PYTHON.exists() else None
     rows: list[Row] = []

@@ -47,9 +47,10 @@ class Context:
     def workflow(self) -> Workflow:
         return read_workflow(WORKFLOW)
 
-    def rounds(self, what: str) -> Iterator[int]:
-        for number in range(self.size.rounds):
-            print(f"  {what}: round {number + 1} of {self.size.rounds}", file=sys.stderr)
+    def rounds(self, what: str, count: int | None = None) -> Iterator[int]:
+        count = count or self.size.rounds
+        for number in range(count):
+            print(f"  {what}: round {number + 1} of {count}", file=sys.stderr)
             yield number
 
     def keep(self, name: str, value: Any) -> None:

@@ -2,7 +2,10 @@
 
 from ledger.database import Database
 
-TABLES = ("ledger_events", "imported_row", "Booking", "BookingStatusHistory")
+TABLES = (
+    *("ledger_events", "imported_row", "booking_key", "Booking", "BookingStatusHistory"),
+    *("flow_day", "log_tile", "log_latest", "log_checkpoint"),
+)
 SIZES = """
     SELECT pg_table_size(%(name)s::regclass), pg_indexes_size(%(name)s::regclass)
 """

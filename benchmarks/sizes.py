@@ -22,6 +22,7 @@ class Size:
     growth_events: int
     growth_seconds: float
     growth_import_rows: int
+    growth_rounds: int
     rebuild_rounds: int
     overload_seconds: float
     overload_clients: int
@@ -44,6 +45,7 @@ SIZES = {
             growth_events=6_000,
             growth_seconds=0.3,
             growth_import_rows=1_000,
+            growth_rounds=1,
             rebuild_rounds=1,
             overload_seconds=2,
             overload_clients=200,
@@ -61,6 +63,7 @@ SIZES = {
             growth_events=200_000,
             growth_seconds=0.8,
             growth_import_rows=10_000,
+            growth_rounds=3,
             rebuild_rounds=3,
             overload_seconds=10,
             overload_clients=2_000,
@@ -78,6 +81,7 @@ SIZES = {
             growth_events=10_000_000,
             growth_seconds=2,
             growth_import_rows=50_000,
+            growth_rounds=5,
             rebuild_rounds=1,
             overload_seconds=10,
             overload_clients=4_000,
