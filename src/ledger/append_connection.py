@@ -19,6 +19,12 @@ LOOK_UP_BY_INDEX = b"""
 """
 """Planned once, not for each transaction, which took a third of the time of loading. The rest
 keeps a plan that was made while the ledger was empty right when it has grown."""
+DURABLE = b"""
+    SELECT set_config('synchronous_commit', 'on', false)
+    WHERE current_setting('synchronous_commit') = 'off'
+"""
+"""An answer says that a change is on disk, whatever a database or a role prefers. Who waits for
+a standby too goes on doing so."""
 CONNECTION_LOST = (
     psycopg.OperationalError,
     # We stood still within a transaction for too long.
@@ -34,6 +40,7 @@ def connect_to_append(database: Database) -> psycopg.Connection:
     # The server must not wait on us for ever while we hold the append lock.
     connection.execute("SET idle_in_transaction_session_timeout = '10s'")
     connection.execute(LOOK_UP_BY_INDEX)
+    connection.execute(DURABLE)
     return connection
 
 

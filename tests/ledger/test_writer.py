@@ -14,6 +14,7 @@ import pytest
 import scenes
 from cutting_proxy import CuttingProxy
 from loop_writer import LoopWriter
+from psycopg import sql
 from scenes import (
     ANY_CHANGE,
     NOON,
@@ -28,6 +29,7 @@ from scenes import (
 )
 from tests.support.master_key import MASTER_KEY
 
+from ledger.append_connection import connect_to_append
 from ledger.commands import Command, DecideOnPersonalData, Outcome, RecordStatus
 from ledger.database import Database
 from ledger.errors import (
@@ -244,6 +246,20 @@ def test_what_was_said_is_stored_word_for_word(
     (event,) = read_histories(connection, event_mapper(database), [booking_id])[booking_id]
     assert {name: getattr(event.event, name) for name in said} == said
     assert state["timestamp"] == state["occurred_at"] == "2026-05-04T12:00:00.123456Z"
+
+
+@pytest.mark.parametrize(
+    ("preferred", "used"), [("off", "on"), ("on", "on"), ("remote_write", "remote_write")]
+)
+def test_changes_are_on_disk_whatever_the_database_prefers(
+    database: Database, connection: psycopg.Connection, preferred: str, used: str
+) -> None:
+    name = sql.Identifier(connection.info.dbname)
+    connection.execute(
+        sql.SQL("ALTER DATABASE {} SET synchronous_commit = {}").format(name, preferred)
+    )
+    with connect_to_append(database) as appending:
+        assert appending.execute("SHOW synchronous_commit").fetchone() == (used,)
 
 
 # --- many callers -----------------------------------------------------------------------------

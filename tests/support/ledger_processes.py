@@ -397,6 +397,8 @@ class Load:
             self.acknowledged.append(Acknowledged(booking_id, document["version"], step, position))
             return True
         kind = answer.json()["type"] if answer.status_code == 503 else ""
+        if kind and "Retry-After" not in answer.headers:
+            self.unexpected.append(f"no Retry-After: {answer.text}")
         if kind == "/problems/outcome-unknown":
             self.doubtful.add((booking_id, step))
         elif kind in ("/problems/store-unavailable", "/problems/busy"):
