@@ -12,6 +12,7 @@ import psutil
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 60.0
 END_SECONDS = 30.0
+IDLE_SECONDS, IDLE_PERCENT = 0.3, 5.0
 
 
 def python(module: str, *arguments: str) -> list[str]:
@@ -50,6 +51,14 @@ class Server:
             "server": process.memory_info().rss,
             "projector": sum(child.memory_info().rss for child in process.children()),
         }
+
+    def wait_until_idle(self, seconds: float = 60.0) -> None:
+        """Until the process does next to nothing."""
+        process = psutil.Process(self._process.pid)
+        deadline = time.monotonic() + seconds
+        while process.cpu_percent(IDLE_SECONDS) > IDLE_PERCENT:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"a server was busy for {seconds} s")
 
     def close(self) -> None:
         self._process.terminate()

@@ -83,7 +83,7 @@ def _flights_file(python: Path) -> Path:
 
 def _import(context: Context, small: Database, large: Database, seen: Seen) -> None:
     size = context.size
-    for number in context.rounds(f"{SUBJECT} import", size.growth_rounds):
+    for number in context.rounds(f"{SUBJECT} import", size.few_rounds):
         copy = replace(small, url=context.databases.create(template=small.url))
         rates = []
         for database in (copy, large):
@@ -108,7 +108,7 @@ def _over_http(
 ) -> dict[str, dict[str, int]]:
     """Measure the services; their resident memory at the end of the last round."""
     resident: dict[str, dict[str, int]] = {}
-    for number in context.rounds(f"{SUBJECT} over HTTP", context.size.growth_rounds):
+    for number in context.rounds(f"{SUBJECT} over HTTP", context.size.few_rounds):
         copy = replace(small, url=context.databases.create(template=small.url))
         with ExitStack() as stack:
             pair = [_served(context, stack, one, number) for one in (copy, large)]

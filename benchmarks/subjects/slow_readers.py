@@ -1,4 +1,7 @@
-"""Changes while some follow the live feed and do not read what they are sent."""
+"""Changes while some follow the live feed and do not read what they are sent.
+
+What they could be sent before they were full has been sent by then.
+"""
 
 import socket
 from collections.abc import Iterator
@@ -30,11 +33,12 @@ def run(context: Context) -> list[Row]:
 
     with context.ours(database) as server:
         settle(database)
-        for number in context.rounds(SUBJECT):
+        for number in context.rounds(SUBJECT, context.size.few_rounds):
             for name in seen if number % 2 == 0 else reversed(seen):
                 with ExitStack() as stack:
                     for _ in range(READERS if name == "ten" else 0):
                         stack.enter_context(_following(server.url))
+                    server.wait_until_idle()
                     measure(name)
     context.keep(SUBJECT, {name: [vars(one) for one in found] for name, found in seen.items()})
     return [

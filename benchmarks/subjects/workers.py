@@ -31,7 +31,7 @@ def run(context: Context) -> list[Row]:
                 "history": load.define(histories(ids, CLIENTS)),
             }
             served[workers] = (database, server.url, requests)
-        for number in context.rounds(SUBJECT):
+        for number in context.rounds(SUBJECT, context.size.few_rounds):
             for workers in WORKERS if number % 2 == 0 else reversed(WORKERS):
                 database, url, requests = served[workers]
                 for name, set_ in requests.items():
