@@ -1,4 +1,4 @@
-"""The least that recording over HTTP with a group commit takes: what bounds any such service.
+"""Little more than recording over HTTP with a group commit: how far from us a plain one is.
 
 No framework, no keys, no workflow, no history to decide on, nothing sealed, nothing derived. The
 body of a request is stored as it came, with its booking, a version and a position, and answered

@@ -39,7 +39,9 @@ INSERT_HISTORY = """
 
 class HistoryView(PostgresTrackingRecorder):
     began: float | None = None
-    """When the first event came: what is measured is neither its tables nor its connections."""
+    ended = 0.0
+    """When the first event came, and when the last was there: neither its tables and connections
+    are measured, nor how seldom `wait` looks."""
 
     def add(self, row: dict[str, Any], tracking: Tracking) -> None:
         if self.began is None:
@@ -48,6 +50,7 @@ class HistoryView(PostgresTrackingRecorder):
             self._insert_tracking(cursor, tracking)
             cursor.execute(UPSERT_BOOKING, row, prepare=True)
             cursor.execute(INSERT_HISTORY, row, prepare=True)
+        self.ended = time.monotonic()
 
 
 class HistoryProjection(Projection[HistoryView]):
@@ -92,9 +95,9 @@ def events_per_second(url: str, events: int, *, waits_for_disk: bool = True) -> 
         ) as runner,
     ):
         runner.wait(recorded, timeout=WAIT_SECONDS)
-        ended, began = time.monotonic(), runner.projection.view.began
-    assert began is not None
-    return recorded / (ended - began)
+        view = runner.projection.view
+    assert view.began is not None
+    return recorded / (view.ended - view.began)
 
 
 @contextmanager

@@ -20,11 +20,13 @@ LOOK_UP_BY_INDEX = b"""
 """Planned once, not for each transaction, which took a third of the time of loading. The rest
 keeps a plan that was made while the ledger was empty right when it has grown."""
 DURABLE = b"""
-    SELECT set_config('synchronous_commit', 'on', false)
-    WHERE current_setting('synchronous_commit') = 'off'
+    SELECT set_config('synchronous_commit', CASE current
+        WHEN 'off' THEN 'on' ELSE current END, false)
+    FROM current_setting('synchronous_commit') AS current
 """
-"""An answer says that a change is on disk, whatever a database or a role prefers. Who waits for
-a standby too goes on doing so."""
+"""An answer says that a change is on disk, whatever a database or a role prefers, or somebody sets
+later for all sessions that have not set it themselves. Who waits for a standby too goes on doing
+so."""
 CONNECTION_LOST = (
     psycopg.OperationalError,
     # We stood still within a transaction for too long.

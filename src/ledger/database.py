@@ -19,8 +19,9 @@ SILENCE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",  # milliseconds
 }
-"""A network that says nothing any more is a lost connection after half a minute. Of itself, the
-system waits for a quarter of an hour where something was sent, and for two hours where not."""
+"""A network that says nothing any more is a lost connection after half a minute, and so is a server
+that takes nothing in. Of itself, the system waits for a quarter of an hour where something was
+sent, and for two hours where not."""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ def catch_up(database: Database, progress: Progress | None = None) -> int:
         version, position = connection.execute(
             "SELECT version, position FROM projection WHERE name = %s", (tables.NAME,)
         ).fetchone() or (None, 0)
+        if version is not None and version > tables.VERSION:
+            raise tables.OtherReadModel(version)  # or two releases would rebuild it in turns
         if version != tables.VERSION:
             return rebuild(database, progress).events
         newest, done = head(connection), 0

@@ -19,10 +19,13 @@ class OtherReadModel(LedgerError):
     """The read model is of another version"""
 
     def __init__(self, version: int) -> None:
-        made = "an older" if version < VERSION else "a newer"
+        if version < VERSION:
+            made, then = "an older", "'booking-ledger rebuild' makes it anew."
+        else:
+            made, then = "a newer", "Use that one; 'rebuild' would go back to this one's rows."
         super().__init__(
             f"The read model is of version {version}, made by {made} release; this one derives "
-            f"version {VERSION}. 'booking-ledger rebuild' makes it anew."
+            f"version {VERSION}. {then}"
         )
 
 

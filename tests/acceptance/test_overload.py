@@ -19,7 +19,7 @@ from ledger.writer import BATCH_COMMANDS_MAX, QUEUE_COMMANDS_MAX
 
 pytestmark = pytest.mark.acceptance
 
-CALLERS = 2 * REQUESTS_MAX + 100
+CALLERS = REQUESTS_MAX + 200
 PER_CALL = 1_000
 CALLS = (BATCH_COMMANDS_MAX + QUEUE_COMMANDS_MAX) // PER_CALL + 5
 
