@@ -4,6 +4,7 @@ import socket
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -20,7 +21,7 @@ class Announcing(uvicorn.Server):
         print(f"http://{host}:{port}", flush=True)
 
 
-def serve(application: FastAPI) -> None:
+def serve(application: ASGIApp) -> None:
     config = uvicorn.Config(
         application,
         host="127.0.0.1",

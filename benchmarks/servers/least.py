@@ -12,10 +12,9 @@ from typing import Any
 
 import orjson
 import psycopg
-import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from benchmarks.servers.constant import Announcing
+from benchmarks.servers.constant import serve
 
 TABLE = """
     CREATE TABLE recorded (
@@ -94,21 +93,5 @@ class App:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def serve(url: str) -> None:
-    config = uvicorn.Config(
-        App(url),
-        host="127.0.0.1",
-        port=0,
-        loop="uvloop",
-        http="httptools",
-        log_level="warning",
-        access_log=False,
-        timeout_keep_alive=75,
-        server_header=False,
-        proxy_headers=False,
-    )
-    Announcing(config).run()
-
-
 if __name__ == "__main__":
-    serve(os.environ["BENCHMARK_DATABASE_URL"])
+    serve(App(os.environ["BENCHMARK_DATABASE_URL"]))

@@ -24,6 +24,7 @@ from projections.rows import history_id
 
 WAIT_SECONDS = 600.0
 EVENTS_A_BOOKING = 3
+SAVED_AT_ONCE = 300
 
 UPSERT_BOOKING = """
     INSERT INTO "Booking" VALUES (%(id)s, %(status)s, %(version)s, %(at)s, %(at)s, %(position)s)
@@ -118,7 +119,9 @@ def _record(environment: dict[str, str], events: int) -> int:
         for before, after in (("pending", "confirmed"), ("confirmed", "completed")):
             booking.change_status(before, after, "anna@frontdesk", "paid", datetime.now(UTC))
         made.append(booking)
-    bookings.save(*made)
+    # In parts: the library stands still where thousands of events are saved at once.
+    for first in range(0, len(made), SAVED_AT_ONCE):
+        bookings.save(*made[first : first + SAVED_AT_ONCE])
     recorded = bookings.recorder.max_notification_id()
     bookings.close()
     assert recorded is not None

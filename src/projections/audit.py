@@ -25,7 +25,6 @@ from projections.rebuild import Progress
 
 NOTHING_OUTSIDE = Outside()
 LOCK_READ_MODEL = 'LOCK TABLE "Booking", "BookingStatusHistory", flow_day IN ACCESS SHARE MODE'
-POSITION = "SELECT version, position FROM projection WHERE name = %s"
 GAPS = """
     SELECT previous, position
     FROM (
@@ -99,10 +98,7 @@ def _snapshot(
             # after it would leave us with tables whose rows the snapshot cannot see.
             connection.execute(LOCK_READ_MODEL)
         newest = head(connection)
-        version, position = None, None
-        if has_tables:
-            row = connection.execute(POSITION, (tables.NAME,)).fetchone()
-            version, position = row or (None, None)
+        version, position = (tables.derived(connection) if has_tables else None) or (None, None)
         if version != tables.VERSION:
             position = None
         yield Snapshot(connection, mapper, findings, newest, position, outside, version)

@@ -1,10 +1,9 @@
 """Certificates in an audit: do the events give the rows that they certify?"""
 
-from typing import Literal
-
 from projections import tables
 from projections.audit_snapshot import Snapshot
 from projections.certificate import Certificate, Digest
+from projections.findings import Kind
 from projections.log import signing_keys
 from projections.log.notes import BadNote
 from projections.rows import HistoryRow
@@ -67,6 +66,6 @@ class Certified:
         name: str,
         certificate: Certificate,
         detail: str,
-        kind: Literal["wrong_certificate", "other_certificate_version"] = "wrong_certificate",
+        kind: Kind = "wrong_certificate",
     ) -> None:
         self._findings.add(kind, f"{name}: {detail}", position=certificate.position)

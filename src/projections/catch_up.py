@@ -31,9 +31,7 @@ def catch_up(database: Database, progress: Progress | None = None) -> int:
     with database.connect() as connection, database.try_lock(connection, "projector") as alone:
         if not alone:
             return 0
-        version, position = connection.execute(
-            "SELECT version, position FROM projection WHERE name = %s", (tables.NAME,)
-        ).fetchone() or (None, 0)
+        version, position = tables.derived(connection) or (None, 0)
         if version is not None and version > tables.VERSION:
             raise tables.OtherReadModel(version)  # or two releases would rebuild it in turns
         if version != tables.VERSION:

@@ -39,7 +39,6 @@ _PERSONAL_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sor
 ROWS = """
     SELECT {} FROM "BookingStatusHistory" WHERE position <= %s ORDER BY "bookingId", version
 """
-POSITION = "SELECT version, position FROM projection WHERE name = %s"
 FETCH_ROWS = 2_000
 
 _LINES = re.compile(
@@ -104,8 +103,7 @@ def certify(connection: psycopg.Connection, origin: str, signers: Sequence[Signe
     """Sign what the tables say now, in one snapshot. Raises OtherReadModel."""
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        row = connection.execute(POSITION, (tables.NAME,)).fetchone()
-        version, position = (tables.VERSION, 0) if row is None else row
+        version, position = tables.derived(connection) or (tables.VERSION, 0)
         if version != tables.VERSION:
             raise tables.OtherReadModel(version)
         digest = Digest()

@@ -159,7 +159,5 @@ def _stored(time_: datetime | None) -> datetime | None:
 
 
 def _position(connection: psycopg.Connection) -> int:
-    row = connection.execute(
-        "SELECT position FROM projection WHERE name = %s", (tables.NAME,)
-    ).fetchone()
-    return 0 if row is None else int(row[0])
+    _, position = tables.derived(connection) or (None, 0)
+    return position

@@ -91,10 +91,8 @@ class Projector(Follower):
         return batch.events
 
     def _renew_if_outdated(self, connection: psycopg.Connection) -> None:
-        row = connection.execute(
-            "SELECT version FROM projection WHERE name = %s", (self.name,)
-        ).fetchone()
+        found = tables.derived(connection)
         # A newer one is left to whoever made it, or two releases would rebuild it in turns.
-        if row is not None and row[0] < tables.VERSION:
-            logger.info("the read model is of version %s, rebuilding", row[0])
+        if found is not None and found[0] < tables.VERSION:
+            logger.info("the read model is of version %s, rebuilding", found[0])
             rebuild(self._database)

@@ -29,6 +29,7 @@ class OtherReadModel(LedgerError):
         )
 
 
+DERIVED = "SELECT version, position FROM projection WHERE name = %s"
 ANALYTICS_VIEWS = (
     *("booking_time_in_status", "booking_status_visit", "booking_transition_by_day"),
     *("booking_transition_by_actor", "booking_transition", "booking_path", "booking_funnel"),
@@ -123,6 +124,12 @@ def _exists(connection: psycopg.Connection, name: str) -> bool:
 def exist(connection: psycopg.Connection) -> bool:
     names = ('"Booking"', '"BookingStatusHistory"', "flow_day")
     return all(_exists(connection, name) for name in names)
+
+
+def derived(connection: psycopg.Connection) -> tuple[int, int] | None:
+    """Of which version the live tables are, and up to which position they are derived; None where
+    they were never set up."""
+    return connection.execute(DERIVED, (NAME,)).fetchone()
 
 
 def history_oid(connection: psycopg.Connection, suffix: str) -> int:

@@ -24,8 +24,6 @@ from projections.rows import milliseconds
 # what the defaults give here.
 SETTINGS = "SET LOCAL jit = off; SET LOCAL work_mem = '64MB'"
 
-PROJECTED = "SELECT version, position FROM projection WHERE name = %s"
-
 MILLISECONDS = "round(date_part('epoch', {end} - {start}) * 1000)"
 """A duration as a double that holds a whole number: quicker to sort than an interval."""
 
@@ -70,7 +68,7 @@ def newest(connection: psycopg.Connection) -> Iterator[Moment]:
     """
     wait_until_fresh(connection, FRESH_SECONDS)
     # Tables of an older version have no days; a rebuild is at it.
-    version, _ = connection.execute(PROJECTED, (tables.NAME,)).fetchone() or (None, 0)
+    version, _ = tables.derived(connection) or (None, 0)
     by_days = version == tables.VERSION
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -78,7 +76,7 @@ def newest(connection: psycopg.Connection) -> Iterator[Moment]:
             # Before the sight is taken by the first query: a rebuild that switched tables after
             # it would leave us with tables whose rows it does not have.
             connection.execute('LOCK TABLE flow_day, "BookingStatusHistory" IN ACCESS SHARE MODE')
-        _, position = connection.execute(PROJECTED, (tables.NAME,)).fetchone() or (None, 0)
+        _, position = tables.derived(connection) or (None, 0)
         yield Moment(position, _recorded_at(connection, position), by_days)
 
 
