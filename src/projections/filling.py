@@ -28,6 +28,7 @@ CHUNK_EVENTS = 5_000
 EVENTS_A_PROCESS = 25_000
 """One process more for each: to start one costs what some 10,000 events cost."""
 PROCESSES_MAX = 8
+SORT_MEMORY = "128MB"
 
 Progress = Callable[[int, int], None]
 """Called with the position reached and the newest position."""
@@ -46,6 +47,13 @@ class Filled:
     erased: dict[str, int] = field(default_factory=dict)
 
 
+def set_up(connection: psycopg.Connection) -> None:
+    """For whoever fills the tables of a rebuild: after a crash they are filled anew anyway."""
+    connection.execute("SET synchronous_commit = off")
+    for setting in ("work_mem", "maintenance_work_mem"):
+        connection.execute(f"SET {setting} = '{SORT_MEMORY}'")
+
+
 def fill_chunk(
     connection: psycopg.Connection, mapper: EventMapper, table: int, after: int, up_to: int
 ) -> Filled:
@@ -55,7 +63,7 @@ def fill_chunk(
     same name is that of a table in which these rows have no business.
     """
     with connection.transaction():
-        if tables.history_oid(connection, tables.REBUILD) != table:
+        if tables.oid(connection, tables.HISTORY, tables.REBUILD) != table:
             raise FillFailed("The table was replaced by that of another rebuild.")
         rows = HistoryRows(stream_between(connection, mapper, after, up_to))
         tables.write_history(connection, rows, tables.REBUILD)
@@ -78,7 +86,7 @@ def fill(
     Raises FillFailed where another process fails.
     """
     with connection.transaction():
-        table = tables.history_oid(connection, tables.REBUILD)
+        table = tables.oid(connection, tables.HISTORY, tables.REBUILD)
     work = _Work(after, up_to, begun_at)
     with _processes(_processes_for(up_to - after) - 1, database, table, work):
         while (chunk := work.take()) is not None:

@@ -9,7 +9,7 @@ import sys
 from ledger.database import Database
 from ledger.master_key import MasterKey
 from ledger.transcoder import event_mapper
-from projections.filling import fill_chunk
+from projections.filling import fill_chunk, set_up
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     database = Database(setup["url"], setup["schema"], master_key)
     mapper = event_mapper(database)
     with database.connect() as connection:
-        connection.execute("SET synchronous_commit = off")
+        set_up(connection)
         for line in sys.stdin:
             filled = fill_chunk(connection, mapper, setup["table"], *json.loads(line))
             sys.stdout.write(json.dumps(dataclasses.asdict(filled)) + "\n")

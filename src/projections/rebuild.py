@@ -9,9 +9,10 @@ import psycopg
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.transcoder import event_mapper
-from projections import flow_days, tables
+from projections import tables
 from projections.feed import head, stream_after
-from projections.filling import Progress, fill
+from projections.filling import Progress, fill, set_up
+from projections.filling_days import days_beside
 from projections.rows import batch_rows
 from projections.writing import TableWriter
 
@@ -20,7 +21,6 @@ __all__ = ["Progress", "RebuildReport", "RebuildRunning", "rebuild"]
 logger = logging.getLogger(__name__)
 
 BATCH_EVENTS = 10_000
-SORT_MEMORY = "128MB"
 SWITCH_LOCK_TIMEOUT = "2s"
 SWITCH_ATTEMPTS = 120
 
@@ -52,25 +52,15 @@ def rebuild(database: Database, progress: Progress | None = None) -> RebuildRepo
     with database.connect() as connection, database.try_lock(connection, "rebuild") as alone:
         if not alone:
             raise RebuildRunning("Another rebuild of this ledger is running; wait for its end.")
-        _set_up(connection)
+        set_up(connection)
         tables.drop(connection, tables.REBUILD)
         tables.create(connection, tables.REBUILD)
         build = _Build(connection, database)
         build.fill(progress)
-        tables.create_indexes(connection, tables.REBUILD)
-        build.fill_days()
+        build.derive()
         build.catch_up(progress)
-        connection.execute(
-            'ANALYZE "Booking_rebuild", "BookingStatusHistory_rebuild", flow_day_rebuild'
-        )
         build.switch()
     return RebuildReport(build.events, time.monotonic() - started)
-
-
-def _set_up(connection: psycopg.Connection) -> None:
-    connection.execute("SET synchronous_commit = off")
-    for setting in ("work_mem", "maintenance_work_mem"):
-        connection.execute(f"SET {setting} = '{SORT_MEMORY}'")
 
 
 class _Build:
@@ -85,7 +75,7 @@ class _Build:
         self.events = 0
 
     def fill(self, progress: Progress | None = None) -> None:
-        """Fill the empty tables: the history of all events, then the bookings out of it."""
+        """Fill the empty history from all events."""
         missing = True
         while missing:
             before, self._position = self._position, head(self._connection)
@@ -102,7 +92,14 @@ class _Build:
             # Here and not chunk by chunk: an erasure concerns rows that another process fills.
             tables.erase(self._connection, filled.erased, tables.REBUILD)
             missing = head(self._connection) - self._position >= BATCH_EVENTS
-        tables.derive_bookings(self._connection, tables.REBUILD)
+
+    def derive(self) -> None:
+        """All else out of the history: bookings, keys and indexes, and the days beside them."""
+        with days_beside(self._connection, self._database):
+            tables.derive_bookings(self._connection, tables.REBUILD)
+            tables.create_indexes(self._connection, tables.REBUILD)
+            self._connection.execute('ANALYZE "Booking_rebuild"')
+        self._has_days = True
 
     def catch_up(self, progress: Progress | None = None) -> None:
         """Project what came since, as the projector does, each batch in a transaction."""
@@ -114,11 +111,6 @@ class _Build:
                 progress(self._position, max(newest, self._position))
             if count < BATCH_EVENTS:
                 return
-
-    def fill_days(self) -> None:
-        """Of all that is there at once: much quicker than of each batch."""
-        flow_days.fill(self._connection, tables.REBUILD)
-        self._has_days = True
 
     def switch(self) -> None:
         """Tries again where readers hold the old tables: they must not be queued up for long."""

@@ -37,6 +37,9 @@ ANALYTICS_VIEWS = (
 )
 """They are built on the two views of views.sql."""
 
+HISTORY = "BookingStatusHistory"
+DAYS = "flow_day"
+
 LIVE = ""
 REBUILD = "_rebuild"
 SETUP = "_setup"
@@ -132,10 +135,10 @@ def derived(connection: psycopg.Connection) -> tuple[int, int] | None:
     return connection.execute(DERIVED, (NAME,)).fetchone()
 
 
-def history_oid(connection: psycopg.Connection, suffix: str) -> int:
+def oid(connection: psycopg.Connection, table: str, suffix: str) -> int:
     """Which table it is that has this name now, kept from being dropped until the transaction
     ends."""
-    name = f'"BookingStatusHistory{suffix}"'
+    name = f'"{table}{suffix}"'
     connection.execute(f"LOCK TABLE {name} IN ROW EXCLUSIVE MODE")
     row = connection.execute("SELECT %s::regclass::oid", (name,)).fetchone()
     assert row is not None

@@ -31,7 +31,7 @@ def state(connection: psycopg.Connection) -> tuple[int, int, list[str]]:
     assert rows is not None
     left = connection.execute("SELECT relname FROM pg_class WHERE relname LIKE '%%_rebuild'")
     with connection.transaction():
-        return tables.history_oid(connection, ""), rows[0], [name for (name,) in left]
+        return tables.oid(connection, tables.HISTORY, ""), rows[0], [name for (name,) in left]
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,7 @@ def test_a_process_left_over_writes_nothing_into_the_tables_of_the_next_rebuild(
 ) -> None:
     tables.create(connection, tables.REBUILD)
     with connection.transaction():
-        before = tables.history_oid(connection, tables.REBUILD)
+        before = tables.oid(connection, tables.HISTORY, tables.REBUILD)
     tables.drop(connection, tables.REBUILD)
     tables.create(connection, tables.REBUILD)
 
