@@ -50,6 +50,8 @@ class Filled:
 def set_up(connection: psycopg.Connection) -> None:
     """For whoever fills the tables of a rebuild: after a crash they are filled anew anyway."""
     connection.execute("SET synchronous_commit = off")
+    # Whoever owns the schema may have one: here we wait for nobody but ourselves.
+    connection.execute("SET lock_timeout = 0")
     for setting in ("work_mem", "maintenance_work_mem"):
         connection.execute(f"SET {setting} = '{SORT_MEMORY}'")
 

@@ -1,35 +1,41 @@
 """Fill the days of a rebuild while its bookings, keys and indexes are made."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 
 import psycopg
 
-from ledger.database import Database
 from projections import flow_days, tables
-from projections.filling import FillFailed, set_up
+from projections.filling import FillFailed
+
+CANCEL_SECONDS = 0.1
 
 
 @contextmanager
-def days_beside(connection: psycopg.Connection, database: Database) -> Iterator[None]:
-    """Fill the days meanwhile, out of a history that is whole, on a connection of their own.
+def days_beside(connection: psycopg.Connection, beside: psycopg.Connection) -> Iterator[None]:
+    """Fill the days meanwhile, out of a history that is whole, on the connection `beside`.
 
     At the end they are there, and the history is analysed. Should the block fail, they are
     broken off. Raises FillFailed, or what else has stopped them.
     """
     with connection.transaction():
         table = tables.oid(connection, tables.DAYS, tables.REBUILD)
-    with database.connect() as beside, ThreadPoolExecutor(1, "days") as thread:
-        set_up(beside)
+    with ThreadPoolExecutor(1, "days") as thread:
         filling = thread.submit(_fill, beside, table)
         try:
             yield
+            filling.result()
         except BaseException:
-            with suppress(psycopg.Error):  # the database is gone, and their filling with it
-                beside.cancel_safe()
+            _break_off(beside, filling)
             raise
-        filling.result()
+
+
+def _break_off(connection: psycopg.Connection, filling: Future[None]) -> None:
+    while not filling.done():  # a request that comes between two statements is lost
+        with suppress(psycopg.Error):  # the database is gone, and soon the filling with it
+            connection.cancel_safe(timeout=5)
+        wait([filling], CANCEL_SECONDS)
 
 
 def _fill(connection: psycopg.Connection, table: int) -> None:

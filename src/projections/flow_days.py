@@ -94,7 +94,7 @@ Measured = tuple[int, int | None]
 
 
 def fill(connection: psycopg.Connection, suffix: str) -> None:
-    """Derive all rows of an empty table from the history, which has its indexes."""
+    """Derive all rows of an empty table from the history, which needs no indexes for it."""
     with connection.transaction():
         connection.execute("SET LOCAL jit = off; SET LOCAL work_mem = '64MB'")
         connection.execute(_FILL.replace("{insert}", _INSERT).replace("{s}", suffix).encode())

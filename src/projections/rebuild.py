@@ -49,15 +49,21 @@ def rebuild(database: Database, progress: Progress | None = None) -> RebuildRepo
     rebuild drops, and the old ones in place. Raises RebuildRunning.
     """
     started = time.monotonic()
-    with database.connect() as connection, database.try_lock(connection, "rebuild") as alone:
+    with (
+        database.connect() as connection,
+        database.try_lock(connection, "rebuild") as alone,
+        # Now: that there is none to be had should not come out when all is filled.
+        database.connect() as beside,
+    ):
         if not alone:
             raise RebuildRunning("Another rebuild of this ledger is running; wait for its end.")
-        set_up(connection)
+        for one in (connection, beside):
+            set_up(one)
         tables.drop(connection, tables.REBUILD)
         tables.create(connection, tables.REBUILD)
         build = _Build(connection, database)
         build.fill(progress)
-        build.derive()
+        build.derive(beside)
         build.catch_up(progress)
         build.switch()
     return RebuildReport(build.events, time.monotonic() - started)
@@ -93,9 +99,9 @@ class _Build:
             tables.erase(self._connection, filled.erased, tables.REBUILD)
             missing = head(self._connection) - self._position >= BATCH_EVENTS
 
-    def derive(self) -> None:
-        """All else out of the history: bookings, keys and indexes, and the days beside them."""
-        with days_beside(self._connection, self._database):
+    def derive(self, beside: psycopg.Connection) -> None:
+        """All else out of the history: bookings, keys and indexes, and the days `beside` them."""
+        with days_beside(self._connection, beside):
             tables.derive_bookings(self._connection, tables.REBUILD)
             tables.create_indexes(self._connection, tables.REBUILD)
             self._connection.execute('ANALYZE "Booking_rebuild"')

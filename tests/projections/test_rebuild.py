@@ -27,6 +27,7 @@ from scenes import (
 from ledger.database import Database
 from ledger.workflow import DEFAULT
 from projections import tables
+from projections.audit import audit
 from projections.catch_up import catch_up
 from projections.queries import (
     Filter,
@@ -166,6 +167,7 @@ def test_g7_writers_and_the_live_projector_go_on_meanwhile(
         assert not projector.done()
 
     assert live_tables(connection) == folded_tables(connection)
+    assert audit(filled).findings == ()  # days and all
 
 
 def test_g7_readers_never_see_an_error_or_an_empty_table(
@@ -253,6 +255,7 @@ def test_what_comes_while_the_switch_is_delayed_is_projected(
                 record(filled, *(open_booking(f"late-{attempt}-{n}") for n in range(8)))
         assert rebuilding.result(20).events == 305 + 24
     assert live_tables(connection) == folded_tables(connection)
+    assert audit(filled).findings == ()  # days and all
 
 
 def is_switching(connection: psycopg.Connection) -> bool:

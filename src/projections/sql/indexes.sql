@@ -1,6 +1,6 @@
 -- Each index serves a filter of the lists together with their order, so that no page of a list
--- costs more as the ledger grows. Constraints come last: they wait for whoever reads the tables,
--- and in a rebuild the days are filled meanwhile.
+-- costs more as the ledger grows. The key of the history comes last: it waits for whoever reads
+-- the table, and in a rebuild the days are filled meanwhile.
 CREATE UNIQUE INDEX "Booking{s}_pkey" ON "Booking{s}" (id);
 CREATE INDEX "Booking{s}_updatedAt_idx" ON "Booking{s}" ("updatedAt", id);
 CREATE INDEX "Booking{s}_status_idx" ON "Booking{s}" (status, "updatedAt", id);
@@ -19,7 +19,8 @@ CREATE INDEX "BookingStatusHistory{s}_changedBy_idx"
 ALTER TABLE "Booking{s}"
     ADD CONSTRAINT "Booking{s}_pkey" PRIMARY KEY USING INDEX "Booking{s}_pkey";
 ALTER TABLE "BookingStatusHistory{s}"
-    ADD CONSTRAINT "BookingStatusHistory{s}_pkey"
-        PRIMARY KEY USING INDEX "BookingStatusHistory{s}_pkey",
     ADD CONSTRAINT "BookingStatusHistory{s}_bookingId_fkey"
         FOREIGN KEY ("bookingId") REFERENCES "Booking{s}" (id);
+ALTER TABLE "BookingStatusHistory{s}"
+    ADD CONSTRAINT "BookingStatusHistory{s}_pkey"
+        PRIMARY KEY USING INDEX "BookingStatusHistory{s}_pkey";
