@@ -15,7 +15,8 @@ Key = BookingKey | bytes
 
 
 class Memory:
-    """The streams that were appended to last, and the keys of their bookings.
+    """The streams that were appended to last, and the keys of their bookings; and which idempotency
+    keys were answered last.
 
     Used by one at a time.
 
@@ -30,6 +31,7 @@ class Memory:
         self._size_max = size_max
         self._streams: OrderedDict[str, Loaded] = OrderedDict()
         self._keys: dict[str, Key | None] = {}
+        self._answered: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def has_all(self, ids: Iterable[str]) -> bool:
         """Whether all of these are current as of `head`."""
@@ -58,6 +60,17 @@ class Memory:
         while len(self._streams) > self._size_max:
             oldest, _ = self._streams.popitem(last=False)
             self._keys.pop(oldest, None)
+
+    def keep_answered(self, names: Iterable[tuple[str, str]]) -> None:
+        """Idempotency keys, with their scope, whose answers are stored."""
+        for name in names:
+            self._answered[name] = None
+        while len(self._answered) > self._size_max:
+            self._answered.popitem(last=False)
+
+    def is_answered(self, name: tuple[str, str]) -> bool:
+        """Whether an answer is known to be stored; False says nothing."""
+        return name in self._answered
 
     def others_appended(self) -> None:
         self._keys = {}

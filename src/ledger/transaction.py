@@ -91,11 +91,14 @@ class Transaction:
         """Whether nobody else appended between our last two transactions."""
 
     def runs_ahead(self, requests: Sequence[Request]) -> bool:
-        """Whether these can go ahead of the lock, and are likely to find their positions free."""
+        """Whether these can go ahead of the lock, and are likely to find their positions free, and
+        their idempotency keys new."""
+        keys = [r.idempotency.name for r in requests if r.idempotency is not None]
         return (
             self._alone
             and sum(request.size for request in requests) < COPY_FROM_EVENTS
             and all(isinstance(c, RUNS_AHEAD) for r in requests for c in r.commands)
+            and not any(self._memory.is_answered(key) for key in keys)
         )
 
     def begin(self, connection: psycopg.Connection) -> None:
@@ -137,7 +140,7 @@ class Transaction:
             self._alone = False
             self._memory.others_appended()
             return False
-        self._memory.keep(plan.newest_position, plan.bookings, plan.keys)
+        self._keep(plan)
         return True
 
     def plan(self, connection: psycopg.Connection, requests: Sequence[Request]) -> Plan:
@@ -153,6 +156,7 @@ class Transaction:
                 assert request_hmac is not None
                 assert answer is not None
                 known[as_text(scope), as_text(key)] = (request_hmac, answer)
+            self._memory.keep_answered(known)
         self._decider.decide(plan, requests, known, self._clock())
         return plan
 
@@ -160,7 +164,7 @@ class Transaction:
         """Store what was decided and commit. Where this fails half way, see `is_committed`."""
         self._appending.store(connection, plan)
         connection.execute("COMMIT", prepare=False)
-        self._memory.keep(plan.newest_position, plan.bookings, plan.keys)
+        self._keep(plan)
 
     def forget(self) -> None:
         """Take nothing that was read before for what is there."""
@@ -180,6 +184,10 @@ class Transaction:
         found = connection.execute(AT_POSITION, (plan.head + 1,)).fetchone()
         first = plan.events[0]
         return found == (first.originator_id, first.originator_version, first.topic, first.state)
+
+    def _keep(self, plan: Plan) -> None:
+        self._memory.keep(plan.newest_position, plan.bookings, plan.keys)
+        self._memory.keep_answered(plan.answers)
 
     def _load(self, streams: Collection[str]) -> Steps[Plan]:
         """What there is of some streams now: a plan that nothing was decided for yet."""

@@ -551,6 +551,45 @@ def test_g3_another_request_with_the_same_key_is_refused(
     assert histories(connection) == {"room-12": ["pending"]}
 
 
+COUNT_TRIES = """
+    CREATE SEQUENCE tries;
+    CREATE FUNCTION count_try() RETURNS trigger LANGUAGE plpgsql
+        AS 'BEGIN PERFORM nextval(''tries''); RETURN NEW; END';
+    CREATE TRIGGER count_try BEFORE INSERT ON idempotency
+        FOR EACH ROW EXECUTE FUNCTION count_try()
+"""
+
+
+def test_g3_a_key_that_is_known_to_be_answered_costs_no_statement_that_fails(
+    database: Database, writer: Writer, connection: psycopg.Connection
+) -> None:
+    """The database would log each of them. A sequence counts those too that are rolled back."""
+    connection.execute(COUNT_TRIES)
+
+    def tries() -> int:
+        row = connection.execute("SELECT last_value FROM tries WHERE is_called").fetchone()
+        return 0 if row is None else int(row[0])
+
+    rooms = itertools.count(1)
+
+    def execute(key: str) -> None:
+        """What would append, were the key new."""
+        writer.execute([open_booking(f"room-{next(rooms)}")], a_key(key))
+
+    with writing(database) as other:
+        other.execute([open_booking("room-0")], a_key("of another"))
+    assert tries() == 1
+    execute("our own")
+    execute("our own")
+    assert tries() == 2
+    execute("of another")
+    once_known = tries()
+    execute("of another")
+
+    assert tries() == once_known
+    assert list(histories(connection)) == ["room-0", "room-1"]
+
+
 def test_g3_a_key_belongs_to_its_scope(writer: Writer, connection: psycopg.Connection) -> None:
     writer.execute([open_booking("room-12")], a_key(request=b"one", scope="front desk"))
     writer.execute([open_booking("room-13")], a_key(request=b"other", scope="phone"))
