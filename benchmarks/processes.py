@@ -52,6 +52,11 @@ class Server:
             "projector": sum(child.memory_info().rss for child in process.children()),
         }
 
+    def processor_seconds(self) -> float:
+        """Of the process itself, so far."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return times.user + times.system
+
     def wait_until_idle(self, seconds: float = 60.0) -> None:
         """Until the process does next to nothing."""
         process = psutil.Process(self._process.pid)

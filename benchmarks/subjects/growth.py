@@ -45,7 +45,8 @@ def run(context: Context) -> list[Row]:
         SUBJECT,
         {"seen": seen, "resident": resident, "disk": disk, "filled": [filled_small, filled_large]},
     )
-    events = f"{size.growth_events:,} events"
+    shape = "flights" if _flies(context) else "generated"
+    events = f"{size.growth_events:,} events ({shape})"
     against = f"{size.growth_base:,} events"
     rows = [_row(name, events, against, pairs) for name, pairs in seen.items()]
     for process in ("server", "projector"):
@@ -68,8 +69,14 @@ def _filled(context: Context, events: int) -> tuple[Database, float]:
     return database, events / seconds
 
 
+def _flies(context: Context) -> bool:
+    """Whether the ledgers are filled with real flights, which the other packages come with."""
+    return context.size.real_flights and context.packages_python is not None
+
+
 def _rows(context: Context, first: int) -> Iterator[DataRow]:
-    if context.size.real_flights and context.packages_python is not None:
+    if _flies(context):
+        assert context.packages_python is not None
         return flights(_flights_file(context.packages_python), first)
     return mixed(first)
 

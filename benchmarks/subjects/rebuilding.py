@@ -34,10 +34,14 @@ def run(context: Context) -> list[Row]:
         blocks = {name: copied_out(connection, f'"{name}"') for name in TABLES}
     rates: dict[str, list[float]] = {"rebuild": [], "COPY": [], "COPY, then indexes": []}
     runner: dict[bool, list[float]] = {True: [], False: []}
-    for _ in context.rounds(SUBJECT):
-        rates["rebuild"].append(events / seconds_of(lambda: rebuild(database)))
-        rates["COPY"].append(events / _copy(database, blocks, indexes_first=True))
-        rates["COPY, then indexes"].append(events / _copy(database, blocks, indexes_first=False))
+    works = {
+        "rebuild": lambda: seconds_of(lambda: rebuild(database)),
+        "COPY": lambda: _copy(database, blocks, indexes_first=True),
+        "COPY, then indexes": lambda: _copy(database, blocks, indexes_first=False),
+    }
+    for number in context.rounds(SUBJECT):
+        for name in works if number % 2 == 0 else reversed(works):
+            rates[name].append(events / works[name]())
         for waits, found in runner.items():
             url = context.databases.create()
             found.append(events_per_second(url, size.runner_events, waits_for_disk=waits))
