@@ -12,7 +12,7 @@ import psutil
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 60.0
 END_SECONDS = 30.0
-IDLE_SECONDS, IDLE_PERCENT = 0.3, 5.0
+IDLE_SECONDS, IDLE_SHARE = 0.5, 0.05
 
 
 def python(module: str, *arguments: str) -> list[str]:
@@ -52,18 +52,22 @@ class Server:
             "projector": sum(child.memory_info().rss for child in process.children()),
         }
 
-    def processor_seconds(self) -> float:
-        """Of the process itself, so far."""
-        times = psutil.Process(self._process.pid).cpu_times()
-        return times.user + times.system
+    def processor_seconds(self, *, children: bool = False) -> float:
+        """Of the process itself, so far, or of its children too that are still there."""
+        process = psutil.Process(self._process.pid)
+        times = [one.cpu_times() for one in (process, *(process.children() if children else ()))]
+        return sum(one.user + one.system for one in times)
 
     def wait_until_idle(self, seconds: float = 60.0) -> None:
-        """Until the process does next to nothing."""
-        process = psutil.Process(self._process.pid)
+        """Until the process and its children do next to nothing."""
         deadline = time.monotonic() + seconds
-        while process.cpu_percent(IDLE_SECONDS) > IDLE_PERCENT:
+        before, used = self.processor_seconds(children=True), seconds
+        while used > IDLE_SECONDS * IDLE_SHARE:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"a server was busy for {seconds} s")
+            time.sleep(IDLE_SECONDS)
+            now = self.processor_seconds(children=True)
+            before, used = now, now - before
 
     def close(self) -> None:
         self._process.terminate()

@@ -61,6 +61,7 @@ def run(context: Context) -> list[Row]:
         def measure_first(name: str) -> None:
             once = load.define(histories(others, CLIENTS))
             with context.ours(database, "--workers", FIRST[name]) as fresh:
+                fresh.wait_until_idle()  # the first address is there before the last process
                 found = load.closed(fresh.url, once, CLIENTS, size.seconds, (200,))
             if found.answered > len(others):
                 raise RuntimeError("some histories were read twice")
