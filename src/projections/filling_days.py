@@ -26,12 +26,12 @@ def days_beside(connection: psycopg.Connection, beside: psycopg.Connection) -> I
         try:
             yield
             filling.result()
-        except BaseException:
+        finally:
             _break_off(beside, filling)
-            raise
 
 
 def _break_off(connection: psycopg.Connection, filling: Future[None]) -> None:
+    """Whatever is left of it."""
     while not filling.done():  # a request that comes between two statements is lost
         with suppress(psycopg.Error):  # the database is gone, and soon the filling with it
             connection.cancel_safe(timeout=5)
