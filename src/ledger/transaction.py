@@ -93,12 +93,14 @@ class Transaction:
     def runs_ahead(self, requests: Sequence[Request]) -> bool:
         """Whether these can go ahead of the lock, and are likely to find their positions free, and
         their idempotency keys new."""
-        keys = [r.idempotency.name for r in requests if r.idempotency is not None]
         return (
             self._alone
             and sum(request.size for request in requests) < COPY_FROM_EVENTS
             and all(isinstance(c, RUNS_AHEAD) for r in requests for c in r.commands)
-            and not any(self._memory.is_answered(key) for key in keys)
+            and not any(
+                r.idempotency is not None and self._memory.is_answered(r.idempotency.name)
+                for r in requests
+            )
         )
 
     def begin(self, connection: psycopg.Connection) -> None:

@@ -49,21 +49,18 @@ def rebuild(database: Database, progress: Progress | None = None) -> RebuildRepo
     rebuild drops, and the old ones in place. Raises RebuildRunning.
     """
     started = time.monotonic()
-    with (
-        database.connect() as connection,
-        database.try_lock(connection, "rebuild") as alone,
-        # Now: that there is none to be had should not come out when all is filled.
-        database.connect() as beside,
-    ):
+    with database.connect() as connection, database.try_lock(connection, "rebuild") as alone:
         if not alone:
             raise RebuildRunning("Another rebuild of this ledger is running; wait for its end.")
-        for one in (connection, beside):
-            set_up(one)
-        tables.drop(connection, tables.REBUILD)
-        tables.create(connection, tables.REBUILD)
-        build = _Build(connection, database)
-        build.fill(progress)
-        build.derive(beside)
+        # Now: that there is none to be had should not come out when all is filled.
+        with database.connect() as beside:
+            for one in (connection, beside):
+                set_up(one)
+            tables.drop(connection, tables.REBUILD)
+            tables.create(connection, tables.REBUILD)
+            build = _Build(connection, database)
+            build.fill(progress)
+            build.derive(beside)
         build.catch_up(progress)
         build.switch()
     return RebuildReport(build.events, time.monotonic() - started)
