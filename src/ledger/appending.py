@@ -38,6 +38,10 @@ WITH_ANSWERS = """
             unnest(${0}::text[], ${1}::text[], ${2}::bytea[], ${3}::bytea[]) AS answer
     ),
 """
+APPEND_BEHIND_OTHERS = """
+    SELECT append_events({lock}, {channel}, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+"""
+"""A function of the database: see migration 0006."""
 STORE_ANSWERS = """
     INSERT INTO idempotency (scope, key, request_hmac, answer)
     SELECT * FROM unnest(%b::text[], %b::text[], %b::bytea[], %b::bytea[])
@@ -59,6 +63,8 @@ class Appending:
         self._lock = Literal(database.lock_key("append"))
         self._channel = Literal(database.channel("events"))
         self._prepared = cache(self._compose)
+        behind = SQL(APPEND_BEHIND_OTHERS).format(lock=self._lock, channel=self._channel)
+        self._behind_others = Prepared(behind.as_string())
 
     def statement(self, plan: Plan) -> Statement:
         """What stores events, new keys and answers at the positions after `head`.
@@ -66,24 +72,27 @@ class Appending:
         Where somebody has appended since, those positions are taken: UniqueViolation, and
         nothing is stored. It is raised too for an answer or a key that is there already.
         """
-        events = plan.events
-        values = [
-            integer(plan.head),
-            texts([event.originator_id for event in events]),  # type: ignore[misc]  # not UUIDs
-            integers([event.originator_version for event in events]),
-            texts([event.topic for event in events]),
-            byte_strings([event.state for event in events]),
-        ]
+        values = [integer(plan.head), *_events(plan)]
         keys, answers = bool(plan.new_keys), bool(plan.answers)
         if keys:
-            values += [texts(list(plan.new_keys)), byte_strings(list(plan.new_keys.values()))]
+            values += _keys(plan)
         if answers:
-            scopes, names, requests, stored = _answer_columns(plan)
-            values += [texts(scopes), texts(names), byte_strings(requests), byte_strings(stored)]
+            values += _answers(plan)
         return Statement(self._prepared(keys, answers), values)
 
+    def behind_others(self, plan: Plan) -> Statement:
+        """The same at the positions that are free then. It returns the newest before them.
+
+        Or NULL, and nothing is stored, where an event after `head` is of a stream on which the plan
+        depends, or an answer is there already. A plan without events is looked at in the same way.
+        """
+        values = [integer(plan.head), texts(list(plan.streams)), *_events(plan), *_keys(plan)]
+        values += _answers(plan)
+        return Statement(self._behind_others, values)
+
     def prepare(self, connection: psycopg.Connection) -> None:
-        """All that `statement` may give, so that it need not be waited for later."""
+        """All that may be asked for, so that it need not be waited for later."""
+        self._behind_others.prepare(connection.pgconn)
         for keys, answers in product((False, True), repeat=2):
             self._prepared(keys, answers).prepare(connection.pgconn)
 
@@ -128,6 +137,25 @@ def _copy(cursor: psycopg.Cursor[Any], plan: Plan) -> None:
                     position,
                 )
             )
+
+
+def _events(plan: Plan) -> list[bytes]:
+    events = plan.events
+    return [
+        texts([event.originator_id for event in events]),  # type: ignore[misc]  # not UUIDs
+        integers([event.originator_version for event in events]),
+        texts([event.topic for event in events]),
+        byte_strings([event.state for event in events]),
+    ]
+
+
+def _keys(plan: Plan) -> list[bytes]:
+    return [texts(list(plan.new_keys)), byte_strings(list(plan.new_keys.values()))]
+
+
+def _answers(plan: Plan) -> list[bytes]:
+    scopes, names, requests, stored = _answer_columns(plan)
+    return [texts(scopes), texts(names), byte_strings(requests), byte_strings(stored)]
 
 
 def _answer_columns(plan: Plan) -> tuple[list[str], list[str], list[bytes], list[bytes]]:

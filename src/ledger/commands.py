@@ -1,6 +1,6 @@
 """What one can ask of the ledger, how it decides, and what it answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -74,6 +74,13 @@ class Outcome:
 
 
 Answer = Outcome | Refusal
+
+
+def moved(answer: Answer, positions: int) -> Answer:
+    """The answer where the ledger has so many positions more."""
+    if positions == 0 or not isinstance(answer, Outcome):
+        return answer
+    return replace(answer, position=answer.position + positions)
 
 
 def answer_from_record(record: dict[str, Any]) -> Answer:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -14,6 +14,7 @@ from ledger.commands import (
     Outcome,
     answer_from_record,
     decide,
+    moved,
 )
 from ledger.errors import BookingNotFound, IdempotencyKeyReused, Refusal
 from ledger.personal_data import PersonalData, stream_of
@@ -22,8 +23,17 @@ from ledger.sealing import BookingKey
 from ledger.transcoder import EventMapper
 from ledger.workflow import Workflow
 
-KnownAnswers = Mapping[tuple[str, str], tuple[bytes, bytes]]
-"""By scope and key: the request's HMAC and the stored answer."""
+
+class GivenAnswer(NamedTuple):
+    """An answer as it is stored: `moved_by` is to be added to its positions."""
+
+    request_hmac: bytes
+    answer: bytes
+    moved_by: int
+
+
+KnownAnswers = Mapping[tuple[str, str], GivenAnswer]
+"""By scope and key."""
 
 
 class Decider:
@@ -56,6 +66,8 @@ class Decider:
             return [self._answer(plan, command, now) for command in request.commands]
         given = _given_before(plan, known, idempotency)
         if given is not None:
+            if idempotency.name in known:
+                plan.given.add(len(plan.replies))
             return given
         answers = [self._answer(plan, command, now) for command in request.commands]
         plan.answers[idempotency.name] = (idempotency.request_hmac, answers)
@@ -64,6 +76,7 @@ class Decider:
     def _answer(self, plan: Plan, command: Command, now: datetime) -> Answer:
         if isinstance(command, DecideOnPersonalData):
             return self._decide(plan, command, now)
+        plan.streams.add(command.booking_id)
         booking = _booking(plan, command.booking_id)
         try:
             booking, kind = decide(booking, command, self._workflow, now)
@@ -103,6 +116,7 @@ class Decider:
         if event.changed_by is None and event.reason is None and event.metadata is None:
             return None
         booking_id = event.originator_id
+        plan.streams.add(stream_of(booking_id))  # an erasure destroys the key
         key = plan.keys.get(booking_id)
         if isinstance(key, BookingKey):
             return key
@@ -141,8 +155,8 @@ def _given_before(
     if idempotency.name in plan.answers:
         request_hmac, answers = plan.answers[idempotency.name]
     elif idempotency.name in known:
-        request_hmac, stored = known[idempotency.name]
-        answers = [answer_from_record(record) for record in orjson.loads(stored)]
+        request_hmac, stored, by = known[idempotency.name]
+        answers = [moved(answer_from_record(record), by) for record in orjson.loads(stored)]
     else:
         return None
     if request_hmac != idempotency.request_hmac:

@@ -17,10 +17,14 @@ from ledger.import_events import ImportedEvents, NewFingerprints, NewKeys, text_
 from ledger.imported_rows import ImportedRows
 from ledger.master_key import NONCE_BYTES
 from ledger.sealing import BookingKey
-from ledger.transaction import AT_POSITION, HEAD
+from ledger.transaction import HEAD
 from ledger.transcoder import event_mapper
 from ledger.workflow import Workflow
 
+AT_POSITION = """
+    SELECT originator_id, originator_version, topic, state
+    FROM ledger_events WHERE notification_id = %s
+"""
 LOAD = """
     SELECT asked.id, newest.originator_version, newest.state, key.wrapped
     FROM unnest(%b::text[]) AS asked (id)

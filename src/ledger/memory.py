@@ -38,17 +38,12 @@ class Memory:
         return all(one in self._keys for one in ids)
 
     def take(self, ids: Collection[str]) -> tuple[dict[str, Loaded], dict[str, Key | None]]:
-        """What there is of these, and the keys of those that are current.
+        """Copies of what there is of these, and the keys of those that are current.
 
-        Out of memory and into the caller's hands, who may leave them half changed.
+        The caller changes them before it is known whether that can be stored.
         """
-        streams: dict[str, Loaded] = {}
-        keys: dict[str, Key | None] = {}
-        for one in ids:
-            if one in self._streams:
-                streams[one] = self._streams.pop(one)
-            if one in self._keys:
-                keys[one] = self._keys.pop(one)
+        streams = {one: _copy(self._streams[one]) for one in ids if one in self._streams}
+        keys = {one: self._keys[one] for one in ids if one in self._keys}
         return streams, keys
 
     def keep(self, head: int, streams: Mapping[str, Loaded], keys: Mapping[str, Key]) -> None:
@@ -56,6 +51,7 @@ class Memory:
         self.head = head
         for one, stream in streams.items():
             self._streams[one] = stream
+            self._streams.move_to_end(one)
             self._keys[one] = keys.get(one)
         while len(self._streams) > self._size_max:
             oldest, _ = self._streams.popitem(last=False)
@@ -79,3 +75,10 @@ class Memory:
         self.head = None
         self._keys = {}
         self._streams.clear()
+
+
+def _copy(stream: Loaded) -> Loaded:
+    """As `copy.copy` makes it, in a tenth of the time. No events are pending."""
+    made = object.__new__(type(stream))
+    made.__dict__ = stream.__dict__.copy()
+    return made

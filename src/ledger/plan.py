@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from eventsourcing.persistence import StoredEvent
 
-from ledger.commands import Answer, Command
+from ledger.commands import Answer, Command, moved
 from ledger.errors import Refusal
 from ledger.memory import Key, Loaded
 
@@ -55,7 +55,20 @@ class Plan:
     """Those that are to be stored, as they are stored."""
     erased: set[str] = field(default_factory=set)
     """Bookings whose stored key is to be destroyed."""
+    streams: set[str] = field(default_factory=set)
+    """All on which it depends."""
+    given: set[int] = field(default_factory=set)
+    """Which of the replies were given before."""
 
     @property
     def newest_position(self) -> int:
         return self.head + len(self.events)
+
+    def move_to(self, head: int) -> None:
+        """It follows from a ledger with more events, which it does not depend on, as well."""
+        if head == self.head:
+            return
+        for number, reply in enumerate(self.replies):
+            if isinstance(reply, list) and number not in self.given:
+                self.replies[number] = [moved(answer, head - self.head) for answer in reply]
+        self.head = head

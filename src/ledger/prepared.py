@@ -58,7 +58,7 @@ class Prepared:
 
     def send(self, pgconn: PGconn, parameters: Sequence[bytes]) -> None:
         """Without waiting for the answer; what does not fit into the socket is to be flushed."""
-        self.prepare(pgconn)
+        assert pgconn is self._prepared_on, "to prepare it now would be to wait"
         pgconn.send_query_prepared(self._name, parameters, [1] * len(parameters), 1)
 
 

@@ -86,12 +86,15 @@ class Recorder:
         None: nothing was recorded, it is to be recorded under the lock. What it raises says so
         too, where nothing is `in_doubt` after it.
         """
-        self._under_way = None
-        plan = yield from self._transaction.plan_ahead(batch)
-        self._under_way = plan
-        recorded = yield from self._transaction.append(plan)
-        self._under_way = None
-        return plan.replies if recorded else None
+        for again in (False, True):
+            self._under_way = None
+            plan = yield from self._transaction.plan_ahead(batch, again=again)
+            self._under_way = plan
+            recorded = yield from self._transaction.append(plan)
+            self._under_way = None
+            if recorded:
+                return plan.replies
+        return None
 
     def in_doubt(self, error: Exception) -> Plan | None:
         """The plan that may be committed all the same, after this error."""

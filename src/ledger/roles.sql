@@ -4,6 +4,7 @@
 -- {analyst}: the read-only views; projections grant them when they create them.
 GRANT USAGE ON SCHEMA {schema} TO {app}, {analyst};
 GRANT SELECT, INSERT ON ledger_events TO {app};
+GRANT EXECUTE ON FUNCTION append_events TO {app};
 GRANT SELECT, INSERT ON imported_row TO {app};
 GRANT SELECT, INSERT, DELETE ON booking_key TO {app};
 GRANT SELECT, INSERT ON master_key_check TO {app};

@@ -10,7 +10,7 @@ from psycopg import sql
 from ledger.database import Database
 from ledger.errors import SchemaOutdated
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest schema version; a test holds it against the migrations."""
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from ledger.commands import (
     RecordStatus,
 )
 from ledger.database import Database
-from ledger.deciding import Decider
+from ledger.deciding import Decider, GivenAnswer, KnownAnswers
 from ledger.event_store import lock_statement
 from ledger.memory import Key, Memory
 from ledger.personal_data import stream_of
@@ -44,14 +44,16 @@ LOAD = f"""
 is in the one without an id. All of one snapshot."""
 LOAD_KEYS = "SELECT booking_id, wrapped FROM booking_key WHERE booking_id = ANY($1)"
 LOAD_ANSWERS = """
-    SELECT scope, key, request_hmac, answer
+    SELECT scope, key, request_hmac, answer, moved_by
     FROM unnest($1::text[], $2::text[]) AS asked (scope, key)
     JOIN idempotency USING (scope, key)
 """
-AT_POSITION = """
-    SELECT originator_id, originator_version, topic, state
-    FROM ledger_events WHERE notification_id = %s
+AT_VERSION = """
+    SELECT topic, state, notification_id
+    FROM ledger_events WHERE originator_id = %s AND originator_version = %s
 """
+EXPECT_OTHERS_FOR = 100
+"""Transactions. To expect others in vain costs 30 µs, not to expect them costs a transaction."""
 RUNS_AHEAD = (ChangeStatus, OpenBooking, RecordStatus)
 
 
@@ -63,11 +65,13 @@ class Transaction:
     Under the lock: `begin`, `plan`, `commit`. Nobody else appends meanwhile, so nothing
     that was decided can be out of date.
 
-    Ahead of it: `plan`, `append`. What we remember, or read without the lock, says what
-    the next position is, and the one statement that takes it fails where it is taken. Events
-    are all that decisions depend on, and each event takes a position. So if it is ours, nothing has
-    changed since we looked. Then one message to the database records a change, and it waits for
-    nothing but the disk.
+    Ahead of it: `plan_ahead`, `append`. We decide on what we remember, or read without the lock,
+    and one statement takes the lock and stores, if what was decided still holds. Events are all
+    that decisions depend on, and each takes a position, so nothing has changed where nobody else
+    has taken the next one: that is how one who is alone finds out. Each decision depends on the
+    events of a few streams, so all holds where these have no newer one: that is how those who
+    are not alone find out. One message to the database records a change then, and waits for
+    nothing but its turn and the disk.
     """
 
     def __init__(
@@ -87,20 +91,13 @@ class Transaction:
         self._mapper = mapper
         self._clock = clock
         self._memory = memory
-        self._alone = True
-        """Whether nobody else appended between our last two transactions."""
+        self._others_expected_for = 0
+        """How many of our next transactions."""
 
     def runs_ahead(self, requests: Sequence[Request]) -> bool:
-        """Whether these can go ahead of the lock, and are likely to find their positions free, and
-        their idempotency keys new."""
-        return (
-            self._alone
-            and sum(request.size for request in requests) < COPY_FROM_EVENTS
-            and all(isinstance(c, RUNS_AHEAD) for r in requests for c in r.commands)
-            and not any(
-                r.idempotency is not None and self._memory.is_answered(r.idempotency.name)
-                for r in requests
-            )
+        """Whether these can go ahead of the lock."""
+        return sum(request.size for request in requests) < COPY_FROM_EVENTS and all(
+            isinstance(command, RUNS_AHEAD) for one in requests for command in one.commands
         )
 
     def begin(self, connection: psycopg.Connection) -> None:
@@ -112,53 +109,57 @@ class Transaction:
         """What goes ahead of the lock waits for nothing but answers then."""
         self._loading.prepare(connection.pgconn)
         self._loading_keys.prepare(connection.pgconn)
+        self._loading_answers.prepare(connection.pgconn)
         self._appending.prepare(connection)
 
-    def plan_ahead(self, requests: Sequence[Request]) -> Steps[Plan]:
-        """Decide without the lock, from memory where that has all."""
+    def plan_ahead(self, requests: Sequence[Request], *, again: bool = False) -> Steps[Plan]:
+        """Decide without the lock, from memory where that has all.
+
+        `again`: what was decided before could not be appended, so look what there is.
+        """
         memory, streams = self._memory, dict.fromkeys(_streams(requests))
-        if memory.head is not None and memory.has_all(streams):
+        known: KnownAnswers = {}
+        if memory.head is not None and memory.has_all(streams) and not again:
             plan = Plan(memory.head)
             plan.bookings, keys = memory.take(streams)
             plan.keys = _that_are(keys)
         else:
             plan = yield from self._load(streams)
-        # Answers given before are not asked for: to store another under the same key fails.
-        self._decider.decide(plan, requests, {}, self._clock())
+        # Other answers given before are not asked for: to store a second one fails.
+        if again or self._repeats(requests):
+            known = yield from self._load_answers(requests)
+        self._decider.decide(plan, requests, known, self._clock())
         return plan
 
     def append(self, plan: Plan) -> Steps[bool]:
         """Record what was planned ahead of the lock, and commit.
 
-        False where nothing was recorded, because somebody else has appended, or because there
-        was nothing to append that would show whether somebody has.
+        False where nothing was recorded, because what was decided may be out of date. A plan
+        without events is found out about in the same way, as it may be too.
         """
-        if not plan.events:
-            self._memory.keep(plan.head, plan.bookings, plan.keys)  # as they were
-            return False
         try:
-            yield self._appending.statement(plan)
+            if self._others_expected_for == 0 and plan.events:
+                yield self._appending.statement(plan)
+                head = plan.head
+            else:
+                result = yield self._appending.behind_others(plan)
+                value = result.get_value(0, 0)
+                if value is None:
+                    return False
+                head = as_integer(value)
         except psycopg.errors.UniqueViolation:
-            self._alone = False
-            self._memory.others_appended()
+            self._others_expected_for = 1  # next time, if not for longer
             return False
+        if head != plan.head:
+            self._others_appended()
+            plan.move_to(head)
         self._keep(plan)
         return True
 
     def plan(self, connection: psycopg.Connection, requests: Sequence[Request]) -> Plan:
         """Load and decide, after `begin`. Nothing is written yet."""
         plan = run(connection, self._load(dict.fromkeys(_streams(requests))))
-        known: dict[tuple[str, str], tuple[bytes, bytes]] = {}
-        keys = [r.idempotency for r in requests if r.idempotency is not None]
-        if keys:
-            names = (texts([key.scope for key in keys]), texts([key.key for key in keys]))
-            rows = self._loading_answers.execute(connection, names)
-            for row in range(rows.ntuples):
-                scope, key, request_hmac, answer = (rows.get_value(row, n) for n in range(4))
-                assert request_hmac is not None
-                assert answer is not None
-                known[as_text(scope), as_text(key)] = (request_hmac, answer)
-            self._memory.keep_answered(known)
+        known = run(connection, self._load_answers(requests))
         self._decider.decide(plan, requests, known, self._clock())
         return plan
 
@@ -176,20 +177,53 @@ class Transaction:
         """Whether a plan whose commit was cut off is in the ledger all the same; after `begin`.
 
         The cut-off transaction held the append lock, or is yet to ask for it. In the first case
-        it has ended. In the second its positions must be taken before we let go of the lock: it
-        would be recorded after we said that it is not. So the same requests are decided anew
-        in the transaction that asks. A transaction is whole or absent, so its first event speaks
-        for all. A plan without events is as good as absent: deciding it again writes nothing twice.
+        it has ended. In the second one of its streams must have moved on before we let go of the
+        lock: it would be recorded after we said that it is not. So the same requests are decided
+        anew in the transaction that asks, with the same events or because somebody was quicker. A
+        transaction is whole or absent, so its first event speaks for all. A plan without events is
+        as good as absent: deciding it again writes nothing twice.
         """
         if not plan.events:
             return False
-        found = connection.execute(AT_POSITION, (plan.head + 1,)).fetchone()
         first = plan.events[0]
-        return found == (first.originator_id, first.originator_version, first.topic, first.state)
+        name = (first.originator_id, first.originator_version)
+        found = connection.execute(AT_VERSION, name).fetchone()
+        if found is None or found[:2] != (first.topic, first.state):
+            return False
+        plan.move_to(found[2] - 1)
+        return True
 
     def _keep(self, plan: Plan) -> None:
         self._memory.keep(plan.newest_position, plan.bookings, plan.keys)
         self._memory.keep_answered(plan.answers)
+        self._others_expected_for = max(0, self._others_expected_for - 1)
+
+    def _others_appended(self) -> None:
+        self._memory.others_appended()
+        self._others_expected_for = EXPECT_OTHERS_FOR
+
+    def _repeats(self, requests: Sequence[Request]) -> bool:
+        """Whether any of them is known to have been answered before."""
+        return any(
+            request.idempotency is not None and self._memory.is_answered(request.idempotency.name)
+            for request in requests
+        )
+
+    def _load_answers(self, requests: Sequence[Request]) -> Steps[KnownAnswers]:
+        """Those that keys of these requests had before."""
+        known: dict[tuple[str, str], GivenAnswer] = {}
+        keys = [r.idempotency for r in requests if r.idempotency is not None]
+        if keys:
+            names = (texts([key.scope for key in keys]), texts([key.key for key in keys]))
+            rows = yield Statement(self._loading_answers, names)
+            for row in range(rows.ntuples):
+                scope, key, request_hmac, answer, after = (rows.get_value(row, n) for n in range(5))
+                assert request_hmac is not None
+                assert answer is not None
+                given = GivenAnswer(request_hmac, answer, as_integer(after))
+                known[as_text(scope), as_text(key)] = given
+            self._memory.keep_answered(known)
+        return known
 
     def _load(self, streams: Collection[str]) -> Steps[Plan]:
         """What there is of some streams now: a plan that nothing was decided for yet."""
@@ -199,14 +233,13 @@ class Transaction:
         unknown = [one for one in streams if one not in keys]
         asked = (texts(list(streams)), integers(versions), texts(unknown))
         rows = yield Statement(self._loading, asked)
-        plan = Plan(head=0, bookings=loaded)
+        plan = Plan(0, bookings=loaded)
         for row in range(rows.ntuples):
             self._take_in(plan, *(rows.get_value(row, column) for column in range(4)))
-        self._alone = memory.head in (None, plan.head)
         if plan.head == memory.head:
             plan.keys.update(_that_are(keys))
-        else:
-            memory.others_appended()
+        elif memory.head is not None:
+            self._others_appended()
             if keys:
                 found = yield Statement(self._loading_keys, (texts(list(keys)),))
                 for row in range(found.ntuples):

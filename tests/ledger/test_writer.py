@@ -17,6 +17,7 @@ from loop_writer import LoopWriter
 from psycopg import sql
 from scenes import (
     ANY_CHANGE,
+    ERASE,
     NOON,
     append_lock_held,
     change_status,
@@ -45,7 +46,7 @@ from ledger.errors import (
     VersionMismatch,
 )
 from ledger.memory import Memory
-from ledger.personal_data import Decision
+from ledger.personal_data import booking_of_stream
 from ledger.plan import Idempotency, Request
 from ledger.prepared import Prepared
 from ledger.steps import Steps, run
@@ -58,6 +59,7 @@ from projections.feed import read_histories
 pytestmark = pytest.mark.usefixtures("kind")
 
 LATER = NOON + timedelta(hours=1)
+ERASED = "PersonalData.Erased"
 AHEAD = b"Booking.StatusChanged"
 """In the one message that appends such an event ahead of the lock."""
 
@@ -696,11 +698,11 @@ def test_a_writer_that_was_suspended_within_a_transaction_decides_again(
 
     suspended: list[bool] = []
     with writing(database, clock=clock) as writer:
-        writer._recorder._transaction._alone = False  # so that it begins by taking the lock
-        (opened,) = writer.execute([open_booking("room-12")])
+        # So many are recorded under the lock.
+        answers = writer.execute([open_booking(f"room-{number}") for number in range(100)])
 
-    assert opened.kind == "opened"  # type: ignore[union-attr]
-    assert histories(connection) == {"room-12": ["pending"]}
+    assert {answer.kind for answer in answers} == {"opened"}  # type: ignore[union-attr]
+    assert len(histories(connection)) == 100
 
 
 def test_g1_g2_connections_lost_in_the_middle_of_traffic_lose_nothing_and_double_nothing(
@@ -746,9 +748,9 @@ def test_g1_g2_connections_lost_in_the_middle_of_traffic_lose_nothing_and_double
 
 @pytest.mark.parametrize("reaches_server", [True, False])
 @pytest.mark.parametrize(
-    ("count", "commit"),
-    [(1, AHEAD), (150, b"COMMIT\x00")],
-    ids=["ahead of the lock", "under the lock"],
+    ("count", "commit", "others"),
+    [(1, AHEAD, False), (1, AHEAD, True), (150, b"COMMIT\x00", False)],
+    ids=["alone", "behind others", "under the lock"],
 )
 def test_a_commit_whose_answer_is_lost_is_found_out_about(
     database: Database,
@@ -756,10 +758,15 @@ def test_a_commit_whose_answer_is_lost_is_found_out_about(
     reaches_server: bool,
     count: int,
     commit: bytes,
+    others: bool,
 ) -> None:
     """Whether it reached the server or not, it is recorded once and answered as usual."""
     with CuttingProxy(database) as proxy, writing(proxy.database, clock=lambda: NOON) as writer:
         writer.execute([open_booking("room-12")])
+        if others:
+            # It has to move its plan behind this: what it remembers is older.
+            writer._recorder._transaction._others_expected_for = 9
+            record(database, open_booking("room-13"))
         proxy.cut_next_commit(reaches_server=reaches_server, commit=commit)
 
         answers = writer.execute(
@@ -767,9 +774,10 @@ def test_a_commit_whose_answer_is_lost_is_found_out_about(
         )
 
         assert proxy.has_cut.is_set()
-    assert [answer.position for answer in answers] == list(range(2, count + 3))  # type: ignore[union-attr]
+    last = len(stored_events(connection))
+    assert last == count + 2 + others
+    assert [answer.position for answer in answers] == list(range(last - count, last + 1))  # type: ignore[union-attr]
     assert histories(connection)["room-12"] == ["pending", "confirmed"]
-    assert len(stored_events(connection)) == count + 2
 
 
 def test_a_commit_whose_answer_is_lost_for_good_is_said_to_be_unknown(
@@ -872,89 +880,7 @@ def test_a_database_that_is_away_is_told_within_the_time_given(database: Databas
         assert 0.3 <= time.monotonic() - started < 3
 
 
-# --- what a transaction knows of itself -------------------------------------------------------
-
-
-@pytest.fixture
-def transaction(database: Database) -> Transaction:
-    return Transaction(database, event_mapper(database), DEFAULT, lambda: NOON, Memory(10))
-
-
-def a_plan(transaction: Transaction, own: psycopg.Connection, *commands: Command) -> Any:
-    transaction.begin(own)
-    return transaction.plan(own, [Request(commands, None, print)])
-
-
-def test_a_committed_plan_is_known_to_be_committed(
-    database: Database, connection: psycopg.Connection, transaction: Transaction
-) -> None:
-    with database.connect() as own:
-        plan = a_plan(transaction, own, open_booking("room-12"), open_booking("room-13"))
-        transaction.commit(own, plan)
-
-    record(database, open_booking("room-14"))
-    transaction.begin(connection)
-    assert transaction.is_committed(connection, plan)
-
-
-def test_a_plan_that_was_not_committed_is_known_not_to_be(
-    database: Database, connection: psycopg.Connection, transaction: Transaction
-) -> None:
-    with database.connect() as own:
-        plan = a_plan(transaction, own, open_booking("room-12"))
-
-    transaction.begin(connection)
-    assert not transaction.is_committed(connection, plan)
-    connection.rollback()
-    record(database, open_booking("room-13"))
-    assert not transaction.is_committed(connection, plan), "another event is at its position"
-
-
-def test_a_plan_without_events_is_decided_again(
-    database: Database, connection: psycopg.Connection, transaction: Transaction
-) -> None:
-    with database.connect() as own:
-        plan = a_plan(transaction, own, change_status("room-12", "confirmed"))
-        transaction.commit(own, plan)
-
-    assert not transaction.is_committed(connection, plan)
-
-
-def test_whether_a_plan_is_committed_is_asked_after_its_transaction_has_ended(
-    database: Database, connection: psycopg.Connection, transaction: Transaction
-) -> None:
-    """The lost connection's transaction may still be about to commit on the server."""
-    with database.connect() as own, ThreadPoolExecutor(1) as pool:
-        plan = a_plan(transaction, own, open_booking("room-12"))
-        asked = pool.submit(
-            lambda: transaction.begin(connection) or transaction.is_committed(connection, plan)  # type: ignore[func-returns-value]
-        )
-        eventually(lambda: waits_for_lock(own, connection), "the question to wait for the lock")
-        assert not asked.done()
-        transaction.commit(own, plan)
-
-        assert asked.result(20) is True
-
-
-# --- ahead of the lock ------------------------------------------------------------------------
-
-
-def ahead(transaction: Transaction, own: psycopg.Connection, *commands: Command) -> Any:
-    return run(own, transaction.plan_ahead([Request(commands, None, print)]))
-
-
-def appended(transaction: Transaction, own: psycopg.Connection, *commands: Command) -> bool:
-    return run(own, transaction.append(ahead(transaction, own, *commands)))
-
-
-def test_what_is_refused_is_remembered_all_the_same(
-    database: Database, transaction: Transaction
-) -> None:
-    with database.connect() as own:
-        assert appended(transaction, own, open_booking("room-12"))
-        assert not appended(transaction, own, open_booking("room-12"))
-
-        assert transaction._memory.has_all(["room-12"])
+# --- answers of the database ----------------------------------------------------------------
 
 
 def test_an_error_whose_code_nobody_knows_is_an_error_of_the_driver(
@@ -970,36 +896,22 @@ def test_an_error_whose_code_nobody_knows_is_an_error_of_the_driver(
         Prepared("SELECT odd()").execute(connection, ())
 
 
-def test_one_who_is_alone_records_with_one_statement(
-    database: Database, connection: psycopg.Connection, transaction: Transaction
+def test_writers_in_turns_need_no_lock_before_they_decide(
+    database: Database, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No question before it, and no commit after it."""
-    with database.connect() as own:
-        assert appended(transaction, own, open_booking("room-12"))
-        read = connection.execute("SELECT pg_current_snapshot()::text").fetchone()
-        plan = ahead(transaction, own, change_status("room-12", "confirmed"))
-        own.execute("SELECT")
-        assert plan.head == 1
-        assert connection.execute("SELECT pg_current_snapshot()::text").fetchone() == read
-        assert run(own, transaction.append(plan))
-        assert own.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+    """Each about bookings of its own, and both about one, as long as they are not at once."""
+    monkeypatch.setattr(Transaction, "begin", None)
+    with writing(database) as one, writing(database) as other:
+        one.execute([open_booking("of one")])
+        other.execute([open_booking("of other")])
+        one.execute([open_booking("of both")])
+        for status in ("confirmed", "in_progress", "completed"):
+            one.execute([change_status("of one", status)])
+            other.execute([change_status("of other", status), change_status("of both", status)])
+            one.execute([change_status("of both", status)])
 
-    assert histories(connection) == {"room-12": ["pending", "confirmed"]}
-
-
-def test_what_was_decided_on_an_older_ledger_is_not_recorded(
-    database: Database, connection: psycopg.Connection, transaction: Transaction
-) -> None:
-    """Not even where it is about another booking: nobody can tell that it does not matter."""
-    with database.connect() as own:
-        assert appended(transaction, own, open_booking("room-12"))
-        plan = ahead(transaction, own, change_status("room-12", "confirmed"))
-        record(database, open_booking("room-13"))
-
-        assert not run(own, transaction.append(plan))
-        assert not transaction.runs_ahead([Request([open_booking("room-14")], None, print)])
-
-    assert histories(connection) == {"room-12": ["pending"], "room-13": ["pending"]}
+    whole = ["pending", "confirmed", "in_progress", "completed"]
+    assert histories(connection) == dict.fromkeys(("of one", "of other", "of both"), whole)
 
 
 def test_nothing_is_answered_from_memory_alone(
@@ -1020,24 +932,44 @@ def test_nothing_is_answered_from_memory_alone(
     assert histories(connection) == {"room-12": ["pending", "confirmed", "in_progress"]}
 
 
-def test_a_lost_append_that_arrives_late_records_nothing(
-    database: Database, connection: psycopg.Connection, transaction: Transaction
+def test_nothing_is_sealed_under_a_key_that_is_destroyed_meanwhile(
+    database: Database, connection: psycopg.Connection
 ) -> None:
-    """Its caller was told that it was recorded, by the transaction that looked for it and took
-    its place."""
-    with database.connect() as own, database.connect() as late:
-        lost = ahead(transaction, late, open_booking("room-12"))
-        transaction.begin(own)
-        assert not transaction.is_committed(own, lost)
-        with ThreadPoolExecutor(1) as pool:
-            arriving = pool.submit(run, late, transaction.append(lost))
-            eventually(lambda: waits_for_lock(connection, late), "the late one to wait")
-            again = transaction.plan(own, [Request([open_booking("room-12")], None, print)])
-            transaction.commit(own, again)
+    """Three who change, each by a writer of its own, and one who erases, all at once."""
+    rooms = [f"room-{number}" for number in range(3)]
 
-            assert arriving.result(20) is False
+    def change(writer: Writer, number: int) -> None:
+        for step in range(60):
+            status = DEFAULT.statuses[(step + number) % 5]
+            writer.execute([change_status(rooms[step % 3], status, reason="who knows")])
 
-    assert histories(connection) == {"room-12": ["pending"]}
+    def erase(writer: Writer) -> None:
+        for step in range(30):
+            writer.execute([DecideOnPersonalData(rooms[step % 3], ERASE)])
+
+    with (
+        writing(database, ANY_CHANGE) as one,
+        writing(database, ANY_CHANGE) as other,
+        writing(database, ANY_CHANGE) as third,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        one.execute([open_booking(room, reason="who knows") for room in rooms])
+        writers = enumerate((one, other, third))
+        working = [pool.submit(change, writer, number) for number, writer in writers]
+        working.append(pool.submit(erase, other))
+        for work in working:
+            work.result(60)
+
+    erased = {
+        booking_of_stream(name): position
+        for position, name, _, topic, _ in stored_events(connection)
+        if topic == ERASED
+    }
+    assert set(erased) == set(rooms)
+    for room, entries in read_histories(connection, event_mapper(database), rooms).items():
+        assert [entry.erased for entry in entries] == [
+            entry.position < erased[room] for entry in entries
+        ]
 
 
 def test_a_key_that_another_destroyed_seals_nothing_more(
@@ -1047,10 +979,7 @@ def test_a_key_that_another_destroyed_seals_nothing_more(
     said = open_booking("room-12", reason="before").change
     with writing(database, ANY_CHANGE) as one, writing(database, ANY_CHANGE) as other:
         one.execute([RecordStatus("room-12", said)])
-        erase = Decision(
-            verdict="erase", reason="asked", decided_by=None, actor="api-key", source="key"
-        )
-        other.execute([DecideOnPersonalData("room-12", erase)])
+        other.execute([DecideOnPersonalData("room-12", ERASE)])
         one.execute([change_status("room-12", "confirmed", reason="after")])
 
     events = read_histories(connection, event_mapper(database), ["room-12"])["room-12"]
@@ -1076,12 +1005,6 @@ def test_a_commit_that_is_refused_at_its_end_is_not_answered_as_recorded(
 
     assert answer.position == 2  # type: ignore[union-attr]
     assert histories(connection) == {"room-12": ["pending", "confirmed"]}
-
-
-def waits_for_lock(asking: psycopg.Connection, waiting: psycopg.Connection) -> bool:
-    return asking.execute(
-        "SELECT cardinality(pg_blocking_pids(%s)) > 0", (waiting.info.backend_pid,)
-    ).fetchone() == (True,)
 
 
 def test_a_database_that_refuses_for_want_of_space_has_recorded_nothing_and_says_so(

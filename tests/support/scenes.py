@@ -22,6 +22,7 @@ from ledger.commands import ChangeStatus, OpenBooking, Outcome
 from ledger.database import Database
 from ledger.import_writer import ImportWriter
 from ledger.imported_rows import ImportedRows
+from ledger.personal_data import Decision
 from ledger.workflow import DEFAULT, Workflow
 from ledger.writer import Writer
 from projections.rows import history_id
@@ -31,6 +32,7 @@ NOON = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
 PATIENCE_SECONDS = 20.0
 
 ANY_CHANGE = Workflow("any", DEFAULT.statuses, "pending", None)
+ERASE = Decision(verdict="erase", reason="asked", decided_by=None, actor="api-key", source="key")
 
 
 def change(status: str, **said: Any) -> Change:
