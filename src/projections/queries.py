@@ -1,4 +1,4 @@
-"""What people ask the read model: lists with filters, page by page, and how fresh it is."""
+"""What people ask the read model: filters and pages, lists of bookings, and how fresh it is."""
 
 import time
 from collections.abc import Sequence
@@ -28,6 +28,10 @@ class ProjectionBehind(LedgerError):
         )
         self.position = position
         self.head = newest
+
+
+Condition = tuple[str, Any]
+"""A comparison in SQL and its value, or a tuple of several; None where nothing is asked."""
 
 
 @dataclass(frozen=True)
@@ -102,27 +106,14 @@ def list_bookings(
         ('"updatedAt" >= %s', _stored(chosen.since)),
         ('"updatedAt" < %s', _stored(chosen.until)),
     ]
-    rows = _select(_all(BookingRow, "Booking"), ('"updatedAt"', "id"), conditions, page)
-    return [BookingRow(*row) for row in connection.execute(*rows)]
+    asked, values = in_order(conditions, ('"updatedAt"', "id"), page)
+    statement = f'SELECT {columns_of(BookingRow)} FROM "Booking" {asked} LIMIT %s'
+    rows = connection.execute(statement.encode(), [*values, page.size + 1])
+    return [BookingRow(*row) for row in rows]
 
 
-def list_history(
-    connection: psycopg.Connection, chosen: Filter, page: Page
-) -> Sequence[HistoryRow]:
-    """History rows of all bookings by the time they occurred; one more than the page holds."""
-    rows = _select(
-        _all(HistoryRow, "BookingStatusHistory"),
-        ('"createdAt"', "position"),
-        history_conditions(chosen),
-        page,
-    )
-    return [HistoryRow(*row) for row in connection.execute(*rows)]
-
-
-def history_conditions(
-    chosen: Filter, table: str = '"BookingStatusHistory"'
-) -> list[tuple[str, Any]]:
-    """What a filter asks of history rows, in SQL, and the value; None where it asks nothing."""
+def history_conditions(chosen: Filter, table: str = '"BookingStatusHistory"') -> list[Condition]:
+    """What a filter asks of history rows."""
     return [
         (f'{table}."bookingId" = %s', chosen.booking_id),
         (f'{table}."toStatus" = %s', chosen.status),
@@ -133,24 +124,27 @@ def history_conditions(
     ]
 
 
-def _select(
-    select: str, key: tuple[str, str], conditions: list[tuple[str, Any]], page: Page
+def in_order(
+    conditions: Sequence[Condition], key: tuple[str, str], page: Page
 ) -> tuple[str, list[Any]]:
-    """A statement with only the conditions that apply, so that each plan can use its index."""
-    given = [(condition, value) for condition, value in conditions if value is not None]
-    where = [condition for condition, _ in given]
-    values = [value for _, value in given]
+    """WHERE and ORDER BY of a page, and their values: with only the conditions that ask something,
+    so that each plan can use its index."""
+    conditions = list(conditions)
     if page.after is not None:
-        where.append(f"({key[0]}, {key[1]}) {'>' if page.order == 'asc' else '<'} (%s, %s)")
-        values += [page.after[0], page.after[1]]
-    statement = f"{select} {'WHERE ' + ' AND '.join(where) if where else ''}"
-    order = f"ORDER BY {key[0]} {page.order}, {key[1]} {page.order}"
-    return f"{statement} {order} LIMIT %s", [*values, page.size + 1]
+        compare = ">" if page.order == "asc" else "<"
+        conditions.append((f"({key[0]}, {key[1]}) {compare} (%s, %s)", page.after))
+    where: list[str] = []
+    values: list[Any] = []
+    for condition, value in conditions:
+        if value is not None:
+            where.append(condition)
+            values += value if isinstance(value, tuple) else [value]
+    filtered = f"WHERE {' AND '.join(where)}" if where else ""
+    return f"{filtered} ORDER BY {key[0]} {page.order}, {key[1]} {page.order}", values
 
 
-def _all(row: type[BookingRow] | type[HistoryRow], table: str) -> str:
-    columns = ", ".join(f'"{name}"' for name in row._fields)
-    return f'SELECT {columns} FROM "{table}"'
+def columns_of(row: type[BookingRow] | type[HistoryRow]) -> str:
+    return ", ".join(f'"{name}"' for name in row._fields)
 
 
 def _stored(time_: datetime | None) -> datetime | None:

@@ -28,11 +28,11 @@ from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.plan import Idempotency
 from ledger.schema import app_role, require_current
+from projections.history_list import list_history
 from projections.queries import (
     Filter,
     Page,
     list_bookings,
-    list_history,
     read_lag,
     wait_until_fresh,
 )
@@ -115,7 +115,7 @@ def test_the_application_role_is_enough_to_write_project_and_read(
         writer.execute([change_status("room-12", "cancelled")])
         wait_until_fresh(own)
 
-        assert len(list_history(own, Filter(booking_id="room-12"), Page(10))) == 3
+        assert len(list_history(own, Filter(booking_id="room-12"), Page(10)).rows) == 3
         assert len(list_bookings(own, Filter(status="completed"), Page(10))) == 1
         assert read_lag(own).events == 0
         assert history_length(waiter, "room-12") == 3

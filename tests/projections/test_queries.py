@@ -1,5 +1,7 @@
 """What people ask the read model: filters, order, pages, and how fresh it is."""
 
+import itertools
+import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,13 +13,13 @@ from scenes import change_status, open_booking, projecting, record, stored_event
 
 from ledger.database import Database
 from projections.catch_up import catch_up
+from projections.history_list import list_history
 from projections.queries import (
     Filter,
     Order,
     Page,
     ProjectionBehind,
     list_bookings,
-    list_history,
     read_lag,
     wait_until_fresh,
 )
@@ -65,7 +67,7 @@ def test_history_is_filtered_and_ordered_by_when_it_occurred(asked: psycopg.Conn
     ]
 
     def positions(chosen: Filter, order: Order) -> list[int]:
-        return [row.position for row in list_history(asked, chosen, Page(100, order))]
+        return [row.position for row in list_history(asked, chosen, Page(100, order)).rows]
 
     assert [(chosen, positions(chosen, "asc")) for chosen, _ in expected] == expected
     assert [(chosen, positions(chosen, "desc")[::-1]) for chosen, _ in expected] == expected
@@ -92,7 +94,7 @@ def test_bookings_are_filtered_and_ordered_by_their_latest_change(
 
 def test_rows_come_with_all_their_columns(asked: psycopg.Connection) -> None:
     (booking,) = list_bookings(asked, Filter(status="confirmed"), ALL)
-    first, _ = list_history(asked, Filter(booking_id="room-12"), ALL)
+    first, _ = list_history(asked, Filter(booking_id="room-12"), ALL).rows
 
     assert isinstance(first, HistoryRow)
     assert (first.bookingId, first.fromStatus, first.toStatus) == ("room-12", None, "pending")
@@ -127,6 +129,20 @@ def walk(
         page = Page(page.size, page.order, key(rows[-1]))
 
 
+def walk_history(
+    connection: psycopg.Connection, chosen: Filter, page: Page, **options: int
+) -> list[HistoryRow]:
+    rows: list[HistoryRow] = []
+    while True:
+        found = list_history(connection, chosen, page, **options)
+        assert len(found.rows) <= page.size
+        rows += found.rows
+        if found.next is None:
+            return rows
+        assert page.after != found.next
+        page = Page(page.size, page.order, found.next)
+
+
 def test_pages_visit_each_row_once_also_where_times_are_equal(
     database: Database, connection: psycopg.Connection
 ) -> None:
@@ -141,21 +157,20 @@ def test_pages_visit_each_row_once_also_where_times_are_equal(
     # Whatever the plan: without an index, nothing but ORDER BY tells equal times apart.
     connection.execute("SET enable_indexscan = off")
     connection.execute("SET enable_bitmapscan = off")
-    every_entry = list_history(connection, Filter(), ALL)
+    every_entry = list_history(connection, Filter(), ALL).rows
     every_booking = list_bookings(connection, Filter(), ALL)
     assert every_entry == sorted(every_entry, key=history_key)
     assert every_booking == sorted(every_booking, key=booking_key)
     assert len({row.id for row in every_entry}) == len({row.id for row in every_booking}) == 17
 
-    def entries(page: Page) -> Sequence[HistoryRow]:
-        return list_history(connection, Filter(status="pending"), page)
-
     def bookings(page: Page) -> Sequence[BookingRow]:
         return list_bookings(connection, Filter(), page)
 
     for size in (1, 3, 10):
-        assert walk(entries, history_key, Page(size, "asc")) == every_entry
-        assert walk(entries, history_key, Page(size, "desc")) == every_entry[::-1]
+        entries = walk_history(connection, Filter(status="pending"), Page(size, "asc"))
+        assert entries == every_entry
+        entries = walk_history(connection, Filter(status="pending"), Page(size, "desc"))
+        assert entries == every_entry[::-1]
         assert walk(bookings, booking_key, Page(size, "asc")) == every_booking
         assert walk(bookings, booking_key, Page(size, "desc")) == every_booking[::-1]
 
@@ -163,13 +178,98 @@ def test_pages_visit_each_row_once_also_where_times_are_equal(
 def test_what_arrives_while_one_pages_is_not_seen_twice(
     database: Database, asked: psycopg.Connection
 ) -> None:
-    first = list_history(asked, Filter(), Page(2, "desc"))[:2]
+    first = list_history(asked, Filter(), Page(2, "desc")).rows
     record(database, change_status("room-14", "confirmed", occurred_at=day(6)))
     catch_up(database)
 
-    rest = list_history(asked, Filter(), Page(10, "desc", history_key(first[-1])))
+    rest = list_history(asked, Filter(), Page(10, "desc", history_key(first[-1]))).rows
 
     assert [row.position for row in (*first, *rest)] == [5, 4, 3, 2, 1]
+
+
+SEVERAL = [
+    {name: value for name, value in given.items() if value is not None}
+    for given in (
+        {"status": status, "from_status": from_status, "changed_by": changed_by}
+        for status in (None, "confirmed")
+        for from_status in (None, "pending")
+        for changed_by in (None, "ana", "ben", "nobody")
+    )
+]
+
+
+@pytest.mark.parametrize("looked_through", [1, 3, 7])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_pages_of_several_filters_visit_each_row_once_however_few_are_looked_through(
+    database: Database, connection: psycopg.Connection, order: Order, looked_through: int
+) -> None:
+    """24 bookings; times that are equal, two who change in turns, and one who rarely does."""
+    changes = [
+        open_booking(f"room-{n}", occurred_at=day(n % 5), changed_by="ana") for n in range(24)
+    ]
+    for n in range(24):
+        who = "ben" if n % 11 == 0 else ("ana", "cem")[n % 2]
+        occurred = day(5 + n % 3)
+        changes += [change_status(f"room-{n}", "confirmed", occurred_at=occurred, changed_by=who)]
+    record(database, *changes)
+    catch_up(database)
+    every = list_history(connection, Filter(), Page(100, order)).rows
+
+    for given in SEVERAL:
+        for since, until in ((None, None), (day(2), day(6))):
+            expected = [
+                row
+                for row in every
+                if given.get("status") in (None, row.toStatus)
+                and given.get("from_status") in (None, row.fromStatus)
+                and given.get("changed_by") in (None, row.changedBy)
+                and (since is None or row.createdAt >= since.replace(tzinfo=None))
+                and (until is None or row.createdAt < until.replace(tzinfo=None))
+            ]
+            chosen = Filter(**given, since=since, until=until)
+            for size in (1, 4, 100):
+                page = Page(size, order)
+                found = walk_history(connection, chosen, page, looked_through=looked_through)
+                assert found == expected, (given, since, size)
+
+
+class Arriving(psycopg.Connection):
+    """Something new arrives after each of its statements."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+        rows = super().execute(query, params, **options)
+        number = next(self.numbers)
+        with psycopg.connect(self.info.dsn, options="-c search_path=ledger") as other:
+            other.execute(ONE_MORE, (number, number))
+        return rows
+
+    numbers = itertools.count(100)
+
+
+ONE_MORE = """
+    INSERT INTO "BookingStatusHistory"
+    SELECT gen_random_uuid(), 'room-0', 'pending', 'confirmed', 'ana', NULL, NULL,
+        timestamp '2026-06-01', %s, %s, timestamp '2026-06-01', 'system', 'test', NULL, false
+"""
+
+
+def test_what_arrives_while_one_looks_through_hides_nothing(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    changes = [open_booking(f"room-{n}", occurred_at=day(n), changed_by="ana") for n in range(9)]
+    changes += [
+        change_status(f"room-{n}", "confirmed", occurred_at=day(9 + n), changed_by="ana")
+        for n in range(9)
+    ]
+    record(database, *changes)
+    catch_up(database)
+    chosen = Filter(from_status="pending", changed_by="ana")
+
+    with Arriving.connect(database.conninfo, autocommit=True) as arriving:
+        found = walk_history(arriving, chosen, Page(2, "desc"), looked_through=4)
+
+    known = [row.position for row in found if row.position < 100]
+    assert known == list(range(18, 9, -1))
 
 
 # --- how fresh --------------------------------------------------------------------------------
@@ -259,8 +359,15 @@ class Explaining(psycopg.Connection):
 
     plan = ""
 
+    @property
+    def rows_read(self) -> int:
+        """By the index that the last statement begins with."""
+        return int(re.findall(r"actual rows=(\d+)", self.plan)[-1])
+
     def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
-        lines = super().execute(f"EXPLAIN {query}", params).fetchall()
+        text = query.decode() if isinstance(query, bytes) else query
+        explain = f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {text}"
+        lines = super().execute(explain, params).fetchall()
         self.plan = "\n".join(line for (line,) in lines)
         return super().execute(query, params, **options)
 
@@ -298,6 +405,39 @@ def test_every_single_filter_is_served_by_an_index_in_its_order(database: Databa
                     page = Page(50, order, None if after is None else (after, "b10000"))
                     list_bookings(connection, chosen, page)
                     assert_indexed(connection.plan, sorts=False)
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("after", [None, datetime(2026, 1, 8)])  # noqa: DTZ001
+def test_a_page_of_several_filters_looks_at_so_many_rows_at_most(
+    database: Database, order: Order, after: datetime | None
+) -> None:
+    """Of two that many rows have, and none both."""
+    chosen = Filter(status="s7", changed_by="u8")
+    with Explaining.connect(database.conninfo, autocommit=True) as connection:
+        psycopg.Connection.execute(connection, TWENTY_THOUSAND)
+        page = Page(50, order, None if after is None else (after, 10_000))
+        found = list_history(connection, chosen, page, looked_through=20)
+
+        assert found.rows == []
+        assert found.next is not None
+        assert_indexed(connection.plan, sorts=True)  # so many at most
+        assert connection.rows_read == 20
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_the_rarest_of_several_filters_is_looked_through(
+    database: Database, connection: psycopg.Connection, order: Order
+) -> None:
+    connection.execute(TWENTY_THOUSAND.encode())
+    connection.execute('UPDATE "BookingStatusHistory" SET "fromStatus" = \'all\'')
+    chosen = Filter(status="s7", from_status="all", changed_by="u8")
+
+    found = list_history(connection, chosen, Page(50, order), looked_through=20)
+
+    assert found.next is not None
+    begin = 0 if order == "asc" else 20_000
+    assert 1_900 < abs(found.next[1] - begin) < 2_100, "one in a hundred, and not all"
 
 
 def assert_indexed(plan: str, *, sorts: bool) -> None:

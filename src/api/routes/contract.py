@@ -116,7 +116,10 @@ class BookingPage(BaseModel):
 
 
 class HistoryPage(BaseModel):
-    """A page of history of all bookings."""
+    """A page of history of all bookings; `next` is the cursor of the page after it, or null.
+
+    With several filters it may hold fewer entries than asked for, even none, and not be the last.
+    """
 
     model_config = _example({"history": [{"bookingId": "4711", **ENTRY}], "next": None})
 

@@ -15,18 +15,18 @@ from api.models import BookingId, ChangedBy, Status, Time
 from api.requests import TheWorkflow
 from api.routes.contract import LIST_HEADERS, BookingPage, HistoryPage, problems
 from api.store import TheStore
+from projections.history_list import list_history
 from projections.queries import (
     FRESH_SECONDS,
     Filter,
     Page,
     list_bookings,
-    list_history,
     wait_until_fresh,
 )
 
 router = APIRouter(prefix="/api", tags=["lists"])
 
-RowT = TypeVar("RowT")
+FoundT = TypeVar("FoundT")
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Size of a page")]
 Cursor = Annotated[str | None, Query(description="`next` of the page before", max_length=1000)]
@@ -106,12 +106,11 @@ def status_history(
     """History of all bookings by the time it occurred, which `since` and `until` bound."""
     del key
     page = Page(limit, order, decode_cursor(cursor, int))
-    rows, position = _fresh(
+    found, position = _fresh(
         store.connection, lambda connection: list_history(connection, chosen, page)
     )
-    last = rows[limit - 1] if more(rows, limit) else None
-    after = None if last is None else encode_cursor(last.createdAt, last.position)
-    documents = [{"bookingId": row.bookingId, **history_entry(row)} for row in rows[:limit]]
+    after = None if found.next is None else encode_cursor(*found.next)
+    documents = [{"bookingId": row.bookingId, **history_entry(row)} for row in found.rows]
     return _page(request, {"history": documents, "next": after}, after, position)
 
 
@@ -120,8 +119,8 @@ def more(rows: Sequence[object], limit: int) -> bool:
 
 
 def _fresh(
-    connect: Callable[[], Any], query: Callable[[psycopg.Connection], Sequence[RowT]]
-) -> tuple[Sequence[RowT], int]:
+    connect: Callable[[], Any], query: Callable[[psycopg.Connection], FoundT]
+) -> tuple[FoundT, int]:
     """Rows that hold every write answered before this call, and the position they hold."""
     with connect() as connection:
         position = wait_until_fresh(connection, FRESH_SECONDS)
