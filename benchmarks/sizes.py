@@ -54,7 +54,7 @@ SIZES = {
         Size(
             name="small",
             rounds=5,
-            seconds=1.5,
+            seconds=1.0,
             bookings=10_000,
             import_bookings=8_000,
             rebuild_events=50_000,

@@ -53,7 +53,7 @@ WORK = {
 
 def run(context: Context) -> list[Row]:
     seen: dict[str, list[Measured]] = {}
-    for _ in context.rounds(SUBJECT):
+    for _ in context.rounds(SUBJECT, context.size.few_rounds):
         for measured in (_ours(context), _plain(context), *_others(context)):
             seen.setdefault(measured.package, []).append(measured)
     if context.packages_python is None:
