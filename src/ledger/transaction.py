@@ -148,12 +148,15 @@ class Transaction:
                     return False
                 head = as_integer(value)
         except psycopg.errors.UniqueViolation:
-            self._others_expected_for = 1  # next time, if not for longer
+            self._others_expected_for = max(1, self._others_expected_for)  # at least next time
             return False
-        if head != plan.head:
-            self._others_appended()
-            plan.move_to(head)
+        others_appended = head != plan.head
+        plan.move_to(head)
         self._keep(plan)
+        if others_appended:
+            # The plan holds more than it depends on: a key that was not used, a booking whose
+            # answer was repeated. Of these nobody has looked whether they are current.
+            self._others_appended()
         return True
 
     def plan(self, connection: psycopg.Connection, requests: Sequence[Request]) -> Plan:

@@ -22,6 +22,9 @@ LOOKED_THROUGH = 10_000
 FEW = 20
 """By how much fewer are tried at first."""
 
+IN_ORDER = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
+"""The indexes have the order. Where PostgreSQL expects few rows it would read and sort all."""
+
 KEY = ('"createdAt"', "position")
 TABLE = '"BookingStatusHistory"'
 SELECT = f"SELECT {columns_of(HistoryRow)} FROM {TABLE}"
@@ -59,10 +62,12 @@ def list_history(
         found = connection.execute(f"{SELECT} {asked} LIMIT %s".encode(), [*values, page.size + 1])
         return _page(found.fetchall(), page, None)
     # Mostly many have both, and the first few fill the page.
-    few = max(1, looked_through // FEW)
-    rows, end = _look_through(connection, equal, [since, until], page, few)
-    if end is not None and len(rows) <= page.size:
-        rows, end = _look_through(connection, equal, [since, until], page, looked_through)
+    few = min(looked_through, max(looked_through // FEW, 2 * page.size))
+    with connection.transaction():
+        connection.execute(IN_ORDER)
+        rows, end = _look_through(connection, equal, [since, until], page, few)
+        if end is not None and len(rows) <= page.size and few < looked_through:
+            rows, end = _look_through(connection, equal, [since, until], page, looked_through)
     return _page(rows, page, end)
 
 

@@ -26,6 +26,7 @@ from ledger.steps import run
 from ledger.transaction import Transaction
 from ledger.transcoder import event_mapper
 from ledger.workflow import DEFAULT
+from projections.feed import read_histories
 
 
 @pytest.fixture
@@ -254,6 +255,41 @@ def test_what_was_sealed_before_an_erasure_is_not_recorded(
 
     topics = [topic for _, _, _, topic, _ in stored_events(connection)]
     assert topics == ["Booking.Created", "PersonalData.Erased"]
+
+
+def test_a_key_that_was_not_used_is_not_taken_for_current(
+    database: Database, connection: psycopg.Connection, transaction: Transaction
+) -> None:
+    """What changes nothing depends on the booking alone, and shows nothing of its key."""
+    with database.connect() as own:
+        assert appended(transaction, own, open_booking("room-12", reason="before"))
+        with writing(database) as other:
+            other.execute([DecideOnPersonalData("room-12", ERASE)])
+        transaction._others_expected_for = 9
+        assert appended(transaction, own, change_status("room-12", "pending"))
+
+        assert appended(transaction, own, change_status("room-12", "confirmed", reason="after"))
+
+    entries = read_histories(connection, event_mapper(database), ["room-12"])["room-12"]
+    assert [(one.erased, one.event.reason) for one in entries] == [(True, None), (False, "after")]
+
+
+def test_a_booking_whose_answer_is_repeated_is_not_taken_for_current(
+    database: Database, transaction: Transaction
+) -> None:
+    """The answer does not depend on what has become of the booking since."""
+    key = Idempotency("front desk", "retry-1", b"sha")
+    request = Request([open_booking("room-12")], key, print)
+    with database.connect() as own:
+        assert run(own, transaction.append(run(own, transaction.plan_ahead([request]))))
+        record(database, change_status("room-12", "confirmed"))
+        transaction._others_expected_for = 9
+        assert run(own, transaction.append(run(own, transaction.plan_ahead([request]))))
+
+        plan = ahead(transaction, own, change_status("room-12", "confirmed"))
+
+    (((unchanged,)),) = plan.replies
+    assert (unchanged.kind, unchanged.version) == ("unchanged", 2)
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["believed to be alone", "not alone"])

@@ -358,6 +358,7 @@ class Explaining(psycopg.Connection):
     """Remembers the plan of each statement before it runs it."""
 
     plan = ""
+    plans: tuple[str, ...] = ()
 
     @property
     def rows_read(self) -> int:
@@ -366,9 +367,12 @@ class Explaining(psycopg.Connection):
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
         text = query.decode() if isinstance(query, bytes) else query
+        if text.startswith("SET"):
+            return super().execute(query, params, **options)
         explain = f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {text}"
         lines = super().execute(explain, params).fetchall()
         self.plan = "\n".join(line for (line,) in lines)
+        self.plans += (self.plan,)
         return super().execute(query, params, **options)
 
 
@@ -423,6 +427,32 @@ def test_a_page_of_several_filters_looks_at_so_many_rows_at_most(
         assert found.next is not None
         assert_indexed(connection.plan, sorts=True)  # so many at most
         assert connection.rows_read == 20
+
+
+BURST = """
+    INSERT INTO "BookingStatusHistory"
+    SELECT gen_random_uuid(), 'b1', 'f1', 's7', 'u7', NULL, NULL,
+        t, n, n, t, 'system', 'test', NULL, false
+    FROM generate_series(30001, 35000) AS n, LATERAL (
+        SELECT timestamp '2026-01-08' + n * interval '1 millisecond') AS at (t)
+"""
+
+
+def test_also_where_more_rows_are_than_expected_only_so_many_are_looked_at(
+    database: Database,
+) -> None:
+    """5,000 of one person within seconds, of which no statistic tells."""
+    chosen = Filter(status="s7", from_status="f2", changed_by="u7")
+    with Explaining.connect(database.conninfo, autocommit=True) as connection:
+        psycopg.Connection.execute(connection, TWENTY_THOUSAND)
+        psycopg.Connection.execute(connection, BURST)
+        for order in ("asc", "desc"):
+            list_history(connection, chosen, Page(5, order), looked_through=1_000)
+
+    assert len(connection.plans) > 4
+    for plan in connection.plans:
+        read = [int(rows) for rows in re.findall(r"actual rows=(\d+)", plan)]
+        assert max(read) <= 1_000, plan
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])

@@ -28,7 +28,7 @@ router = APIRouter(prefix="/api", tags=["lists"])
 
 FoundT = TypeVar("FoundT")
 
-Limit = Annotated[int, Query(ge=1, le=500, description="Size of a page")]
+Limit = Annotated[int, Query(ge=1, le=500, description="Most entries of a page")]
 Cursor = Annotated[str | None, Query(description="`next` of the page before", max_length=1000)]
 OrderParam = Annotated[
     Literal["asc", "desc"], Query(description="Oldest first, or newest first (the default)")
