@@ -25,7 +25,7 @@ from ledger_service import Service
 from ledger.limits import check_booking_id, check_changed_by, check_metadata, check_reason
 from ledger.workflow import DEFAULT
 
-EXAMPLES = 80
+EXAMPLES = 50
 STEPS = 25
 
 STATUSES = st.sampled_from(DEFAULT.statuses)

@@ -411,22 +411,20 @@ def test_every_single_filter_is_served_by_an_index_in_its_order(database: Databa
                     assert_indexed(connection.plan, sorts=False)
 
 
-@pytest.mark.parametrize("order", ["asc", "desc"])
-@pytest.mark.parametrize("after", [None, datetime(2026, 1, 8)])  # noqa: DTZ001
-def test_a_page_of_several_filters_looks_at_so_many_rows_at_most(
-    database: Database, order: Order, after: datetime | None
-) -> None:
+def test_a_page_of_several_filters_looks_at_so_many_rows_at_most(database: Database) -> None:
     """Of two that many rows have, and none both."""
+    middle = datetime(2026, 1, 8)  # noqa: DTZ001
     chosen = Filter(status="s7", changed_by="u8")
     with Explaining.connect(database.conninfo, autocommit=True) as connection:
         psycopg.Connection.execute(connection, TWENTY_THOUSAND)
-        page = Page(50, order, None if after is None else (after, 10_000))
-        found = list_history(connection, chosen, page, looked_through=20)
+        for order in ("asc", "desc"):
+            for after in (None, (middle, 10_000)):
+                found = list_history(connection, chosen, Page(50, order, after), looked_through=20)
 
-        assert found.rows == []
-        assert found.next is not None
-        assert_indexed(connection.plan, sorts=True)  # so many at most
-        assert connection.rows_read == 20
+                assert found.rows == []
+                assert found.next is not None
+                assert_indexed(connection.plan, sorts=False)
+                assert connection.rows_read == 20
 
 
 BURST = """
