@@ -92,7 +92,7 @@ class Transaction:
         self._clock = clock
         self._memory = memory
         self._others_expected_for = 0
-        """How many of our next transactions."""
+        """For how many of our next transactions we take it that others append between them."""
 
     def runs_ahead(self, requests: Sequence[Request]) -> bool:
         """Whether these can go ahead of the lock."""
@@ -220,10 +220,10 @@ class Transaction:
             names = (texts([key.scope for key in keys]), texts([key.key for key in keys]))
             rows = yield Statement(self._loading_answers, names)
             for row in range(rows.ntuples):
-                scope, key, request_hmac, answer, after = (rows.get_value(row, n) for n in range(5))
+                scope, key, request_hmac, answer, by = (rows.get_value(row, n) for n in range(5))
                 assert request_hmac is not None
                 assert answer is not None
-                given = GivenAnswer(request_hmac, answer, as_integer(after))
+                given = GivenAnswer(request_hmac, answer, as_integer(by))
                 known[as_text(scope), as_text(key)] = given
             self._memory.keep_answered(known)
         return known

@@ -133,14 +133,18 @@ def in_order(
     if page.after is not None:
         compare = ">" if page.order == "asc" else "<"
         conditions.append((f"({key[0]}, {key[1]}) {compare} (%s, %s)", page.after))
-    where: list[str] = []
-    values: list[Any] = []
-    for condition, value in conditions:
-        if value is not None:
-            where.append(condition)
-            values += value if isinstance(value, tuple) else [value]
-    filtered = f"WHERE {' AND '.join(where)}" if where else ""
+    where, values = all_of(conditions)
+    filtered = f"WHERE {where}" if where else ""
     return f"{filtered} ORDER BY {key[0]} {page.order}, {key[1]} {page.order}", values
+
+
+def all_of(conditions: Sequence[Condition]) -> tuple[str, list[Any]]:
+    """The conditions that ask something, in SQL, and their values."""
+    given = [(condition, value) for condition, value in conditions if value is not None]
+    values: list[Any] = []
+    for _, value in given:
+        values += value if isinstance(value, tuple) else [value]
+    return " AND ".join(condition for condition, _ in given), values
 
 
 def columns_of(row: type[BookingRow] | type[HistoryRow]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from projections.queries import Filter, history_conditions
+from projections.queries import Condition, Filter, all_of, history_conditions
 from projections.rows import BookingRow, milliseconds
 
 LOOKED_THROUGH = 10_000
@@ -126,7 +126,7 @@ def _by_latest(search: Search, after: Place | None) -> tuple[str, list[Any]]:
 
 def _by_id(search: Search, prefix: str, after: Place | None) -> tuple[str, list[Any]]:
     found = f'SELECT {_BOOKING}, "updatedAt" AS at, id AS tie FROM "Booking" AS booking'
-    conditions: list[tuple[str, Any]] = [("id >= %s", prefix)]
+    conditions: list[Condition] = [("id >= %s", prefix)]
     end = after_all(prefix)
     if end is not None:
         conditions.append(("id < %s", end))
@@ -173,7 +173,7 @@ def _by_change(
     return found, [*values, *later_values]
 
 
-def _booking_conditions(search: Search) -> list[tuple[str, Any]]:
+def _booking_conditions(search: Search) -> list[Condition]:
     return [
         ("status = %s", search.status),
         ('"updatedAt" >= %s', None if search.since is None else milliseconds(search.since)),
@@ -181,13 +181,9 @@ def _booking_conditions(search: Search) -> list[tuple[str, Any]]:
     ]
 
 
-def _where(select: str, conditions: Sequence[tuple[str, Any]]) -> tuple[str, list[Any]]:
+def _where(select: str, conditions: Sequence[Condition]) -> tuple[str, list[Any]]:
     """A statement with the conditions that ask something, and their values."""
-    given = [(condition, value) for condition, value in conditions if value is not None]
-    values: list[Any] = []
-    for _, value in given:
-        values += value if isinstance(value, tuple) else [value]
-    where = " AND ".join(condition for condition, _ in given)
+    where, values = all_of(conditions)
     begun = "AND" if " WHERE " in select else "WHERE"
     return (f"{select} {begun} {where}" if where else select), values
 

@@ -16,14 +16,16 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(append_lock);
     head := (SELECT coalesce(max(notification_id), 0) FROM ledger_events);
-    IF head <> as_of AND EXISTS (
-        SELECT FROM unnest(streams) AS stream (id) CROSS JOIN LATERAL (
-            SELECT notification_id FROM ledger_events
-            WHERE originator_id = stream.id ORDER BY originator_version DESC LIMIT 1
-        ) AS newest
-        WHERE newest.notification_id > as_of
-    ) THEN
-        RETURN NULL;
+    IF head <> as_of THEN
+        IF EXISTS (
+            SELECT FROM unnest(streams) AS stream (id) CROSS JOIN LATERAL (
+                SELECT notification_id FROM ledger_events
+                WHERE originator_id = stream.id ORDER BY originator_version DESC LIMIT 1
+            ) AS newest
+            WHERE newest.notification_id > as_of
+        ) THEN
+            RETURN NULL;
+        END IF;
     END IF;
     IF cardinality(keys) > 0 THEN
         IF EXISTS (
