@@ -1,5 +1,5 @@
 """The service over real HTTP, for all tests of the doors."""
 
-from service_fixtures import browser, projecting, service, stranger, unprojected
+from service_fixtures import browser, figures_never_dear, projecting, service, stranger, unprojected
 
-__all__ = ["browser", "projecting", "service", "stranger", "unprojected"]
+__all__ = ["browser", "figures_never_dear", "projecting", "service", "stranger", "unprojected"]

@@ -16,6 +16,8 @@ from api.pages.flow_map import EDGES_MAX, HEIGHT, WIDTH, FlowMap, Line, draw
 from api.pages.rendering import page as page_of
 from projections.analytics.transitions import Transition
 
+pytestmark = pytest.mark.usefixtures("figures_never_dear")
+
 
 def record(service: Service) -> None:
     for number in range(3):

@@ -8,9 +8,9 @@ import pytest
 from browser_window import Window
 from ledger_service import ADMIN_KEY, Service
 from playwright.sync_api import Browser, sync_playwright
-from service_fixtures import projecting, service, unprojected
+from service_fixtures import figures_never_dear, projecting, service, unprojected
 
-__all__ = ["projecting", "service", "unprojected"]
+__all__ = ["figures_never_dear", "projecting", "service", "unprojected"]
 
 CHROMIUM = "chromium"
 

@@ -7,7 +7,7 @@ from browser_window import Window
 from ledger_service import ADMIN_KEY, Service
 from playwright.sync_api import Browser, expect
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("figures_never_dear")]
 
 
 def test_from_the_map_to_the_bookings_behind_a_number(

@@ -1,5 +1,6 @@
 """The service over real HTTP: a server in a thread, a projector in another."""
 
+import math
 import threading
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ from ledger_service import ADMIN_KEY, Service
 from web_pages import HTML
 
 from api.app import create_app
+from api.pages import flow_figures
 from api.settings import read_settings
 from ledger.database import Database
 from projections.runner import Projector
@@ -68,3 +70,9 @@ def browser(stranger: httpx.Client) -> httpx.Client:
     """Logged in with the admin key."""
     stranger.post("/login", data={"key": ADMIN_KEY})
     return stranger
+
+
+@pytest.fixture
+def figures_never_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the first figures take longer than others, and would be shown again."""
+    monkeypatch.setattr(flow_figures, "DEAR_SECONDS", math.inf)
