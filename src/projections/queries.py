@@ -1,4 +1,4 @@
-"""What people ask the read model: filters and pages, lists of bookings, and how fresh it is."""
+"""What people ask the read model: filters and pages, and how fresh it is."""
 
 import time
 from collections.abc import Sequence
@@ -97,21 +97,6 @@ def read_lag(connection: psycopg.Connection, name: str = tables.NAME) -> Lag:
     return Lag(position, head(connection), max(age, 0.0), failed_at, failure)
 
 
-def list_bookings(
-    connection: psycopg.Connection, chosen: Filter, page: Page
-) -> Sequence[BookingRow]:
-    """Bookings by the time of their latest change; one more than the page holds, if there is."""
-    conditions = [
-        ("status = %s", chosen.status),
-        ('"updatedAt" >= %s', _stored(chosen.since)),
-        ('"updatedAt" < %s', _stored(chosen.until)),
-    ]
-    asked, values = in_order(conditions, ('"updatedAt"', "id"), page)
-    statement = f'SELECT {columns_of(BookingRow)} FROM "Booking" {asked} LIMIT %s'
-    rows = connection.execute(statement.encode(), [*values, page.size + 1])
-    return [BookingRow(*row) for row in rows]
-
-
 def history_conditions(chosen: Filter, table: str = '"BookingStatusHistory"') -> list[Condition]:
     """What a filter asks of history rows."""
     return [
@@ -122,20 +107,6 @@ def history_conditions(chosen: Filter, table: str = '"BookingStatusHistory"') ->
         (f'{table}."createdAt" >= %s', _stored(chosen.since)),
         (f'{table}."createdAt" < %s', _stored(chosen.until)),
     ]
-
-
-def in_order(
-    conditions: Sequence[Condition], key: tuple[str, str], page: Page
-) -> tuple[str, list[Any]]:
-    """WHERE and ORDER BY of a page, and their values: with only the conditions that ask something,
-    so that each plan can use its index."""
-    conditions = list(conditions)
-    if page.after is not None:
-        compare = ">" if page.order == "asc" else "<"
-        conditions.append((f"({key[0]}, {key[1]}) {compare} (%s, %s)", page.after))
-    where, values = all_of(conditions)
-    filtered = f"WHERE {where}" if where else ""
-    return f"{filtered} ORDER BY {key[0]} {page.order}, {key[1]} {page.order}", values
 
 
 def all_of(conditions: Sequence[Condition]) -> tuple[str, list[Any]]:

@@ -136,9 +136,11 @@ class _Build:
     def _switch(self, attempt: int) -> None:
         connection = self._connection
         connection.execute(f"SET LOCAL lock_timeout = '{SWITCH_LOCK_TIMEOUT}'")
-        # From here on the live projector waits; what it had written is among our events.
+        # From here on the live projector waits; what it had written is among our events. It goes on
+        # from where we end: whoever waits here until nobody records any more waits for ever.
         connection.execute("SELECT FROM projection WHERE name = %s FOR UPDATE", (tables.NAME,))
-        while self._project():
+        newest = head(connection)
+        while self._position < newest and self._project():
             pass
         tables.lock_live(connection, attempt)
         tables.create_views(connection, tables.REBUILD, self._database.schema)

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from projections.queries import Condition, Filter, all_of, history_conditions
+from projections.queries import Condition, Filter, Page, all_of, history_conditions
 from projections.rows import BookingRow, milliseconds
+from projections.stretches import IN_ORDER, LOOKED_THROUGH, Walk, counts, stretch_of, walk_rarest
 
-LOOKED_THROUGH = 10_000
-"""Changes that are looked through one by one for bookings with a status, before all are."""
 LAST_CHARACTER = "\U0010ffff"
 
 
@@ -41,6 +40,10 @@ class Search:
         )
 
     @property
+    def times(self) -> Filter:
+        return Filter(since=self.since, until=self.until)
+
+    @property
     def change(self) -> Filter:
         return Filter(
             status=self.to_status,
@@ -67,110 +70,175 @@ class Found(NamedTuple):
 
 Place = tuple[datetime, int | str]
 
-_NEWEST_FIRST = "at DESC, tie DESC"
+
+class FoundPage(NamedTuple):
+    """Bookings in order, and where the next page begins; None where there is nothing more.
+
+    It may have fewer than asked for, even none, and a next page all the same.
+    """
+
+    found: Sequence[Found]
+    next: Place | None
+
+
 _BOOKING = ", ".join(f'booking."{name}"' for name in BookingRow._fields)
+_BY_LATEST = f'SELECT {_BOOKING}, "updatedAt" AS at, id AS tie FROM "Booking" AS booking'
+_LATEST_KEY = ('"updatedAt"', "id")
+_CHANGE = '"BookingStatusHistory" AS change'
+_CHANGE_KEY = ('change."createdAt"', "change.position")
+_NEWEST_FIRST = "at DESC, tie DESC"
 # Only the rows of the page are joined with their latest change.
 _WITH_LATEST = """
-    WITH found AS ({found})
+    WITH found AS ({found} LIMIT %s)
     SELECT found.*, latest."changedBy", latest.reason
     FROM found JOIN "BookingStatusHistory" AS latest
         ON latest."bookingId" = found.id AND latest.version = found.version
     ORDER BY {order}
 """
+# A booking is shown at the latest of the changes that were looked for: at the first that is met.
+# OFFSET 0, here and below: what is met is looked up one by one; never is a whole table joined.
+_OF_CHANGES = """
+    SELECT {booking}, met."createdAt" AS at, met.position AS tie
+    FROM (
+        SELECT DISTINCT ON (change."bookingId") change.*
+        FROM (SELECT * FROM {change} {walked} OFFSET 0) AS change
+        {compared}
+        ORDER BY change."bookingId", change."createdAt" DESC, change.position DESC
+    ) AS met
+    CROSS JOIN LATERAL (SELECT * FROM "Booking" WHERE id = met."bookingId" OFFSET 0) AS booking
+    WHERE {asked}
+    ORDER BY at DESC, tie DESC
+"""
 
 
 def find_bookings(
-    connection: psycopg.Connection, search: Search, size: int, after: Place | None = None
-) -> Sequence[Found]:
-    """One more than the page holds, if there is: by id where its beginning is given, else the
-    newest change first. Each of these walks an index from where the page before ended.
+    connection: psycopg.Connection,
+    search: Search,
+    size: int,
+    after: Place | None = None,
+    looked_through: int = LOOKED_THROUGH,
+) -> FoundPage:
+    """By id where its beginning is given, else the newest change first.
 
-    The exception is a change and a status now that few bookings have together: when the newest
-    changes do not fill the page, all of that kind are put beside all bookings of that status.
+    Each walks an index from where the page before ended. What that index does not answer is asked
+    of its rows one by one, but only of so many for a page.
     """
-    if search.prefix is not None:
-        return _page(connection, _by_id(search, search.prefix, after), "id", size)
-    if not search.of_change:
-        return _page(connection, _by_latest(search, after), _NEWEST_FIRST, size)
-    if search.status is not None:
-        rows = _page(connection, _by_change(search, after, LOOKED_THROUGH), _NEWEST_FIRST, size)
-        if len(rows) > size:
-            return rows
-        found, values = _by_change(search, after)
-        # For all of them, not for the first few, PostgreSQL is to find the best way.
-        found = f"SELECT * FROM ({found} OFFSET 0) AS every"
-        return _page(connection, (found, values), _NEWEST_FIRST, size)
-    return _page(connection, _by_change(search, after), _NEWEST_FIRST, size)
+    if not search.of_change and search.prefix is None:
+        rows = _page_of_latest(connection, search, size, after)
+        return _page(rows, size, None)
+    with connection.transaction():
+        connection.execute(IN_ORDER)
+        for count in counts(size, looked_through):
+            if search.prefix is None:
+                rows, end = _by_change(connection, search, size, after, count)
+            else:
+                rows, end = _by_id(connection, search, search.prefix, size, after, count)
+            if end is None or len(rows) > size:
+                break
+    return _page(rows, size, end)
 
 
-def _page(
-    connection: psycopg.Connection, asked: tuple[str, list[Any]], order: str, size: int
+def _page(rows: Sequence[Found], size: int, end: Place | None) -> FoundPage:
+    found = rows[:size]
+    return FoundPage(found, (found[-1].at, found[-1].tie_breaker) if len(rows) > size else end)
+
+
+def _page_of_latest(
+    connection: psycopg.Connection, search: Search, size: int, after: Place | None
 ) -> Sequence[Found]:
-    found, values = asked
-    statement = _WITH_LATEST.format(found=f"{found} ORDER BY {order} LIMIT %s", order=order)
+    """One more than the page holds, if there is."""
+    stretch = stretch_of(Page(size, "desc", after), search.times, _LATEST_KEY, before_all="")
+    if search.status is not None:
+        stretch = stretch.of("status", search.status)
+    asked, values = stretch.asked()
+    return _found(connection, f"{_BY_LATEST} {asked}", values, _NEWEST_FIRST, size)
+
+
+def _by_id(
+    connection: psycopg.Connection,
+    search: Search,
+    prefix: str,
+    size: int,
+    after: Place | None,
+    count: int,
+) -> tuple[Sequence[Found], Place | None]:
+    """Among so many bookings whose id begins so; and the last of these, if there are so many."""
+    ids = _where(
+        [
+            ("id >= %s", prefix),
+            ("id < %s", after_all(prefix)),
+            ("id > %s", None if after is None else after[1]),
+        ]
+    )
+    last = 'SELECT "updatedAt", id FROM "Booking" {} ORDER BY id OFFSET %s LIMIT 1'
+    end = connection.execute(last.format(ids[0]).encode(), [*ids[1], count - 1]).fetchone()
+    conditions = [("id <= %s", None if end is None else end[1])]
+    exists: tuple[str, list[Any]] = ("", [])
+    if search.of_change:
+        conditions.append(("status = %s", search.status))
+        of_booking = [*history_conditions(search.change, "change")]
+        some, values = _where([('change."bookingId" = booking.id', ()), *of_booking])
+        exists = f"AND EXISTS (SELECT FROM {_CHANGE} {some} OFFSET 0)", values
+    else:
+        conditions += _booking_conditions(search)
+    asked, values = all_of(conditions)
+    every = f"{_BY_LATEST} {ids[0]}{' AND ' if asked else ''}{asked} {exists[0]} ORDER BY id"
+    rows = _found(connection, every, [*ids[1], *values, *exists[1]], "id", size)
+    return rows, None if end is None else (end[0], end[1])
+
+
+def _by_change(
+    connection: psycopg.Connection, search: Search, size: int, after: Place | None, count: int
+) -> tuple[Sequence[Found], Place | None]:
+    """Of so many changes that fit; and where these end, if there are so many."""
+    page = Page(size, "desc", after)
+    stretch = stretch_of(page, search.times, _CHANGE_KEY, before_all=0)
+    columns = {
+        'change."toStatus"': search.to_status,
+        'change."fromStatus"': search.from_status,
+        'change."changedBy"': search.changed_by,
+    }
+    equal = [(column, value) for column, value in columns.items() if value is not None]
+    walk = walk_rarest(connection, _CHANGE, stretch, equal, count)
+    statement, values = _of_changes(search, walk, after)
+    return _found(connection, statement, values, _NEWEST_FIRST, size), walk.end
+
+
+def _of_changes(search: Search, walk: Walk, after: Place | None) -> tuple[str, list[Any]]:
+    walked, values = walk.stretch.asked()
+    compared, compared_values = _where(walk.others)
+    asked, asked_values = all_of([("booking.status = %s", search.status)])
+    if after is not None:
+        # It was on a page before, at a later change.
+        earlier = [
+            ('earlier."bookingId" = met."bookingId"', ()),
+            ('(earlier."createdAt", earlier.position) >= (%s, %s)', after),
+        ]
+        met, met_values = _where([*earlier, *history_conditions(search.change, "earlier")])
+        met = f'NOT EXISTS (SELECT FROM "BookingStatusHistory" AS earlier {met} OFFSET 0)'
+        asked = f"{asked} AND {met}" if asked else met
+        asked_values += met_values
+    statement = _OF_CHANGES.format(
+        booking=_BOOKING,
+        change=_CHANGE,
+        walked=walked,
+        compared=compared,
+        asked=asked or "true",
+    )
+    return statement, [*values, *compared_values, *asked_values]
+
+
+def _found(
+    connection: psycopg.Connection, found: str, values: Sequence[Any], order: str, size: int
+) -> Sequence[Found]:
+    """One more than the page holds, if there is."""
+    statement = _WITH_LATEST.format(found=found, order=order)
     width = len(BookingRow._fields)
     rows = connection.execute(statement.encode(), [*values, size + 1])
     return [
         Found(BookingRow(*row[:width]), row[width + 2], row[width + 3], row[width], row[width + 1])
         for row in rows
     ]
-
-
-def _by_latest(search: Search, after: Place | None) -> tuple[str, list[Any]]:
-    found = f'SELECT {_BOOKING}, "updatedAt" AS at, id AS tie FROM "Booking" AS booking'
-    conditions = _booking_conditions(search)
-    if after is not None:
-        conditions.append(('("updatedAt", id) < (%s, %s)', after))
-    return _where(found, conditions)
-
-
-def _by_id(search: Search, prefix: str, after: Place | None) -> tuple[str, list[Any]]:
-    found = f'SELECT {_BOOKING}, "updatedAt" AS at, id AS tie FROM "Booking" AS booking'
-    conditions: list[Condition] = [("id >= %s", prefix)]
-    end = after_all(prefix)
-    if end is not None:
-        conditions.append(("id < %s", end))
-    if after is not None:
-        conditions.append(("id > %s", after[1]))
-    if not search.of_change:
-        return _where(found, conditions + _booking_conditions(search))
-    some, values = _where(
-        'SELECT FROM "BookingStatusHistory" AS change WHERE change."bookingId" = booking.id',
-        history_conditions(search.change, "change"),
-    )
-    conditions.append(("status = %s", search.status))
-    statement, given = _where(found, conditions)
-    return f"{statement} AND EXISTS ({some})", [*given, *values]
-
-
-def _by_change(
-    search: Search, after: Place | None, newest: int | None = None
-) -> tuple[str, list[Any]]:
-    """Changes that fit, but of each booking only the latest of them. With `newest`, so many
-    changes at most are looked at."""
-    conditions = history_conditions(search.change, "change")
-    if after is not None:
-        conditions.append(('(change."createdAt", change.position) < (%s, %s)', after))
-    changes, values = _where('SELECT * FROM "BookingStatusHistory" AS change', conditions)
-    if newest is not None:
-        changes += ' ORDER BY change."createdAt" DESC, change.position DESC LIMIT %s'
-        values.append(newest)
-    found = f"""
-        SELECT {_BOOKING}, change."createdAt" AS at, change.position AS tie
-        FROM ({changes}) AS change JOIN "Booking" AS booking ON booking.id = change."bookingId"
-        WHERE true
-    """
-    if search.status is not None:
-        found += " AND booking.status = %s"
-        values.append(search.status)
-    same = 'later."bookingId" = change."bookingId"'
-    later, later_values = _where(
-        f'SELECT FROM "BookingStatusHistory" AS later WHERE {same}',
-        history_conditions(search.change, "later"),
-    )
-    newer = '(later."createdAt", later.position) > (change."createdAt", change.position)'
-    found += f" AND NOT EXISTS ({later} AND {newer})"
-    return found, [*values, *later_values]
 
 
 def _booking_conditions(search: Search) -> list[Condition]:
@@ -181,11 +249,10 @@ def _booking_conditions(search: Search) -> list[Condition]:
     ]
 
 
-def _where(select: str, conditions: Sequence[Condition]) -> tuple[str, list[Any]]:
-    """A statement with the conditions that ask something, and their values."""
+def _where(conditions: Sequence[Condition]) -> tuple[str, list[Any]]:
+    """The conditions that ask something, and their values."""
     where, values = all_of(conditions)
-    begun = "AND" if " WHERE " in select else "WHERE"
-    return (f"{select} {begun} {where}" if where else select), values
+    return (f"WHERE {where}" if where else ""), values
 
 
 def after_all(prefix: str) -> str | None:

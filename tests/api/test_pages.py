@@ -11,6 +11,7 @@ from log_scenes import logging_on
 from scenes import eventually
 from web_pages import HTML, Document, booking_links, page
 
+from api.pages import bookings
 from projections.evidence.verify_evidence import verify
 
 
@@ -94,6 +95,35 @@ class TestTheList:
 
         assert sizes == [50, 50, 20]
         assert sorted(seen) == sorted(f"b{number}" for number in range(120))
+
+    @pytest.mark.parametrize(
+        ("asked", "said"),
+        [
+            ("toStatus=pending&status=confirmed", "Changes back to 2026-01-03 08:00 UTC"),
+            ("id=b&status=confirmed", "Bookings up to b3"),
+        ],
+    )
+    def test_what_few_bookings_are_is_looked_for_in_steps(
+        self,
+        service: Service,
+        browser: httpx.Client,
+        monkeypatch: pytest.MonkeyPatch,
+        asked: str,
+        said: str,
+    ) -> None:
+        monkeypatch.setattr(bookings, "LOOKED_THROUGH", 3)
+        for day in range(1, 6):
+            number = day if asked.startswith("id") else 6 - day
+            service.open(f"b{number}", occurredAt=f"2026-01-0{day}T08:00:00Z")
+        service.change("b5", "confirmed", occurredAt="2026-01-09T08:00:00Z")
+
+        first = page(browser.get(f"/?{asked}"))
+        assert f"{said} were looked through" in " ".join(first.visible.split())
+        (further,) = [href for href, text in first.links if text == "Look further"]
+        second = page(browser.get(further))
+
+        assert [text for _, text in booking_links(second)] == ["b5"]
+        assert "Look further" not in second.visible
 
     def test_a_query_that_is_not_valid_is_explained_on_a_page(self, browser: httpx.Client) -> None:
         for query in ("cursor=x", "status=", "status=%00"):

@@ -28,11 +28,10 @@ from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.plan import Idempotency
 from ledger.schema import app_role, require_current
-from projections.history_list import list_history
+from projections.lists import list_bookings, list_history
 from projections.queries import (
     Filter,
     Page,
-    list_bookings,
     read_lag,
     wait_until_fresh,
 )

@@ -1,7 +1,6 @@
 """What people ask the read model: filters, order, pages, and how fresh it is."""
 
 import itertools
-import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,17 +8,17 @@ from typing import Any
 
 import psycopg
 import pytest
+from plans import TWENTY_THOUSAND, Explaining, assert_indexed, rows_at_most
 from scenes import change_status, open_booking, projecting, record, stored_events
 
 from ledger.database import Database
 from projections.catch_up import catch_up
-from projections.history_list import list_history
+from projections.lists import list_bookings, list_history
 from projections.queries import (
     Filter,
     Order,
     Page,
     ProjectionBehind,
-    list_bookings,
     read_lag,
     wait_until_fresh,
 )
@@ -340,42 +339,6 @@ def test_a_read_model_that_was_never_set_up_is_said_to_be(
 
 # --- plans ------------------------------------------------------------------------------------
 
-TWENTY_THOUSAND = """
-    INSERT INTO "Booking"
-    SELECT 'b' || n, 's' || n % 100, 1, t, t, n
-    FROM generate_series(1, 20000) AS n, LATERAL (
-        SELECT timestamp '2026-01-01' + n * interval '1 minute') AS at (t);
-    INSERT INTO "BookingStatusHistory"
-    SELECT gen_random_uuid(), 'b' || n, 'f' || n % 100, 's' || n % 100, 'u' || n % 100, NULL, NULL,
-        t, 1, n, t, 'system', 'test', NULL, false
-    FROM generate_series(1, 20000) AS n, LATERAL (
-        SELECT timestamp '2026-01-01' + n * interval '1 minute') AS at (t);
-    ANALYZE "Booking", "BookingStatusHistory";
-"""
-
-
-class Explaining(psycopg.Connection):
-    """Remembers the plan of each statement before it runs it."""
-
-    plan = ""
-    plans: tuple[str, ...] = ()
-
-    @property
-    def rows_read(self) -> int:
-        """By the index that the last statement begins with."""
-        return int(re.findall(r"actual rows=(\d+)", self.plan)[-1])
-
-    def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
-        text = query.decode() if isinstance(query, bytes) else query
-        if text.startswith("SET"):
-            return super().execute(query, params, **options)
-        explain = f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {text}"
-        lines = super().execute(explain, params).fetchall()
-        self.plan = "\n".join(line for (line,) in lines)
-        self.plans += (self.plan,)
-        return super().execute(query, params, **options)
-
-
 HISTORY_FILTERS = (
     Filter(booking_id="b77"),
     Filter(status="s7"),
@@ -449,8 +412,7 @@ def test_also_where_more_rows_are_than_expected_only_so_many_are_looked_at(
 
     assert len(connection.plans) > 4
     for plan in connection.plans:
-        read = [int(rows) for rows in re.findall(r"actual rows=(\d+)", plan)]
-        assert max(read) <= 1_000, plan
+        assert rows_at_most(plan) <= 1_000, plan
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
@@ -466,9 +428,3 @@ def test_the_rarest_of_several_filters_is_looked_through(
     assert found.next is not None
     begin = 0 if order == "asc" else 20_000
     assert 1_900 < abs(found.next[1] - begin) < 2_100, "one in a hundred, and not all"
-
-
-def assert_indexed(plan: str, *, sorts: bool) -> None:
-    assert "Index" in plan, plan
-    assert "Seq Scan" not in plan, plan
-    assert sorts or "Sort" not in plan, plan

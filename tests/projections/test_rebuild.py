@@ -1,7 +1,9 @@
 """G7: a read model that is dropped and rebuilt gives the same rows, while the service goes on."""
 
+import itertools
 import logging
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -29,15 +31,16 @@ from ledger.workflow import DEFAULT
 from projections import tables
 from projections.audit import audit
 from projections.catch_up import catch_up
-from projections.history_list import list_history
+from projections.feed import Positioned
+from projections.lists import list_bookings, list_history
 from projections.queries import (
     Filter,
     Page,
-    list_bookings,
     read_lag,
     wait_until_fresh,
 )
 from projections.rebuild import RebuildRunning, rebuild
+from projections.rows import Batch, batch_rows
 
 NAMES = """
     SELECT 'relation', relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace
@@ -168,6 +171,26 @@ def test_g7_writers_and_the_live_projector_go_on_meanwhile(
 
     assert live_tables(connection) == folded_tables(connection)
     assert audit(filled).findings == ()  # days and all
+
+
+@pytest.mark.timeout(30)
+def test_g7_a_rebuild_ends_while_something_is_recorded_at_every_moment(
+    filled: Database, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = itertools.count()
+
+    def while_somebody_records(stream: Iterable[Positioned]) -> Batch:
+        batch = batch_rows(stream)
+        record(filled, open_booking(f"meanwhile-{next(numbers)}"))
+        return batch
+
+    monkeypatch.setattr("projections.rebuild.batch_rows", while_somebody_records)
+    rebuild(filled)
+
+    assert read_lag(connection).events == 1
+    catch_up(filled)
+    assert live_tables(connection) == folded_tables(connection)
+    assert audit(filled).findings == ()
 
 
 def test_g7_readers_never_see_an_error_or_an_empty_table(

@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 from hotel import load_hotel, read_source
+from plans import TWENTY_THOUSAND, Explaining, rows_at_most
 
 from ledger.database import Database
-from projections import search
 from projections.search import Search, after_all, find_bookings
+from projections.stretches import LOOKED_THROUGH
 
 
 @pytest.fixture(name="hotel")
@@ -17,23 +18,21 @@ def _hotel(database: Database) -> Database:
     return database
 
 
-def found(connection: psycopg.Connection, asked: Search) -> list[str]:
+def found(connection: psycopg.Connection, asked: Search, looked_through: int) -> list[str]:
     """All that fits, by pages of 7, as a browser goes through them."""
     ids: list[str] = []
     after = None
     while True:
-        rows = find_bookings(connection, asked, 7, after)
-        ids += [row.booking.id for row in rows[:7]]
-        if len(rows) <= 7:
+        page = find_bookings(connection, asked, 7, after, looked_through)
+        assert len(page.found) <= 7
+        ids += [row.booking.id for row in page.found]
+        if page.next is None:
             return ids
-        after = (rows[6].at, rows[6].tie_breaker)
+        after = page.next
 
 
-@pytest.mark.parametrize("looked_through", [search.LOOKED_THROUGH, 20])
-def test_it_finds_what_the_source_has(
-    hotel: Database, monkeypatch: pytest.MonkeyPatch, looked_through: int
-) -> None:
-    monkeypatch.setattr(search, "LOOKED_THROUGH", looked_through)
+@pytest.mark.parametrize("looked_through", [LOOKED_THROUGH, 20, 1])
+def test_it_finds_what_the_source_has(hotel: Database, looked_through: int) -> None:
     source = read_source()
     middle = datetime(2016, 7, 1, tzinfo=UTC)
     by_agent = {
@@ -77,7 +76,7 @@ def test_it_finds_what_the_source_has(
     ]
     with hotel.connect() as connection:
         for asked, expected in wanted:
-            ids = found(connection, asked)
+            ids = found(connection, asked, looked_through)
             assert len(ids) == len(set(ids)), asked
             assert set(ids) == expected, asked
             if asked.prefix is not None:
@@ -93,3 +92,35 @@ def test_it_finds_what_the_source_has(
 )
 def test_a_beginning_ends_before_the_next_text(prefix: str, end: str | None) -> None:
     assert after_all(prefix) == end
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Search(to_status="s7", status="s8"),
+        Search(to_status="s7", changed_by="u8"),
+        Search(to_status="s7", changed_by="u8", prefix="b1"),
+        Search(any_change=True, status="none"),
+        Search(any_change=True, since=datetime(2026, 1, 3, tzinfo=UTC), status="none"),
+        Search(prefix="b1", status="none"),
+        Search(prefix="b1", changed_by="nobody"),
+        Search(prefix="b1", until=datetime(2026, 1, 1, tzinfo=UTC)),
+    ],
+    ids=repr,
+)
+def test_where_nothing_fits_so_many_rows_are_looked_through(
+    database: Database, asked: Search
+) -> None:
+    with Explaining.connect(database.conninfo, autocommit=True) as connection:
+        psycopg.Connection.execute(connection, TWENTY_THOUSAND)
+
+        first = find_bookings(connection, asked, 5, looked_through=100)
+        second = find_bookings(connection, asked, 5, first.next, looked_through=100)
+
+        assert (first.found, second.found) == ([], [])
+        assert first.next is not None
+        assert second.next not in {None, first.next}
+        assert len(connection.plans) >= 4
+        for plan in connection.plans:
+            assert rows_at_most(plan) <= 100, plan
+            assert "Seq Scan" not in plan, plan

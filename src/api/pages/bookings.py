@@ -24,6 +24,9 @@ from projections.search import Search, find_bookings
 router = APIRouter(include_in_schema=False)
 
 PAGE_SIZE = 50
+LOOKED_THROUGH = 50_000
+"""More than programs may ask for at a time: people would rather wait a moment than go on by hand.
+"""
 DATE_LENGTH = len("2026-03-01")
 
 _time: TypeAdapter[datetime] = TypeAdapter(Time)
@@ -111,22 +114,21 @@ def bookings(
     after = decode_cursor(cursor, int if by_position else str)
     with store.connection() as connection:
         position = wait_until_fresh(connection, FRESH_SECONDS)
-        found = find_bookings(connection, search, PAGE_SIZE, after)
-    if [one.booking.id for one in found] == [asked.id] and asked == _only_id(asked.id):
+        found, place = find_bookings(connection, search, PAGE_SIZE, after, LOOKED_THROUGH)
+    only = [one.booking.id for one in found] == [asked.id] and place is None
+    if only and asked == _only_id(asked.id):
         return RedirectResponse(booking_address(str(asked.id)), 303)
-    rows = found[:PAGE_SIZE]
-    more = None
-    if len(found) > PAGE_SIZE:
-        more = asked.address(cursor=encode_cursor(rows[-1].at, rows[-1].tie_breaker))
+    more = None if place is None else asked.address(cursor=encode_cursor(*place))
     return page(
         "bookings",
         section=BOOKINGS,
         key=key,
         asked=asked,
-        rows=rows,
+        rows=found,
         of_change=by_position,
         statuses=_statuses(asked, workflow.statuses),
         more=more,
+        reached=place,
         first=asked.address() if cursor else None,
         position=position,
         workflow=workflow,

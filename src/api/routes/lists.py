@@ -15,12 +15,11 @@ from api.models import BookingId, ChangedBy, Status, Time
 from api.requests import TheWorkflow
 from api.routes.contract import LIST_HEADERS, BookingPage, HistoryPage, problems
 from api.store import TheStore
-from projections.history_list import list_history
+from projections.lists import list_bookings, list_history
 from projections.queries import (
     FRESH_SECONDS,
     Filter,
     Page,
-    list_bookings,
     wait_until_fresh,
 )
 
