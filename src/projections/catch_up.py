@@ -24,8 +24,9 @@ NOT_NOW = (
 def catch_up(database: Database, progress: Progress | None = None) -> int:
     """Derive what the read model lacks; the number of events, 0 if a projector is running.
 
-    An event costs a rebuild less than half of what it costs the projector. Where most events are
-    missing, as after the first import, the read model is rebuilt.
+    What others record meanwhile may be left to the next. An event costs a rebuild less than half
+    of what it costs the projector. Where most events are missing, as after the first import, the
+    read model is rebuilt.
     """
     projector = Projector(database)
     with database.connect() as connection, database.try_lock(connection, "projector") as alone:
@@ -48,7 +49,7 @@ def catch_up(database: Database, progress: Progress | None = None) -> int:
             else:
                 return int(newest - position)
         connection.execute("SET synchronous_commit = off")
-        while count := projector.project(connection):
+        while position + done < newest and (count := projector.project(connection)):
             done += count
             if progress is not None:
                 progress(done, max(done, newest - position))

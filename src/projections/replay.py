@@ -10,7 +10,7 @@ import psycopg
 from ledger.booking import Booking
 from ledger.errors import LedgerError
 from ledger.transcoder import EventMapper
-from projections.feed import events_after, read_histories
+from projections.feed import events_after, head, read_histories
 from projections.rows import PositionedDecision, PositionedEvent
 
 BATCH_EVENTS = 1_000
@@ -50,10 +50,13 @@ def replay_booking(events: Iterable[PositionedEvent]) -> Iterator[Step]:
 
 
 def replay_all(connection: psycopg.Connection, mapper: EventMapper) -> Iterator[Step]:
-    """The steps of all bookings in the order of positions, in flat memory. Raises ReplayBroken."""
+    """The steps of all bookings in the order of positions, up to the newest when it begins, in
+    flat memory. Raises ReplayBroken."""
     bookings: OrderedDict[str, Booking] = OrderedDict()
-    position = 0
-    while events := events_after(connection, mapper, position, BATCH_EVENTS):
+    position, newest = 0, head(connection)
+    while events := events_after(
+        connection, mapper, position, min(BATCH_EVENTS, newest - position)
+    ):
         for positioned in events:
             if isinstance(positioned, PositionedDecision):
                 continue  # it changes no booking

@@ -1,15 +1,24 @@
 """Bringing the read model up to date once: by a rebuild where most is missing."""
 
+from collections.abc import Callable
+from typing import Any
+
 import psycopg
 import pytest
-from scenes import import_row, importing, rows_of
+from log_scenes import MASTER_KEY, ORIGIN
+from scenes import import_row, importing, open_booking, record, rows_of
 
 from ledger.database import Database
+from ledger.transcoder import event_mapper
 from projections import catch_up as catching_up
 from projections import tables
 from projections.audit import audit
 from projections.catch_up import catch_up
+from projections.log.projector import LogProjector, catch_up_log
+from projections.queries import read_lag
 from projections.rebuild import rebuild
+from projections.replay import replay_all
+from projections.runner import Projector
 
 MANY = 50
 
@@ -78,3 +87,52 @@ def test_where_another_rebuild_runs_everything_is_added(
         assert catch_up(database) == MANY
 
     assert state(connection) == (old, MANY, [])
+
+
+# --- while somebody records at every moment ---------------------------------------------------
+
+
+@pytest.fixture(name="busy")
+def _busy(database: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Records one more, at most a hundred: who waits for the last of them waits too long."""
+    numbers = iter(range(100))
+
+    def record_one_more() -> None:
+        record(database, open_booking(f"meanwhile-{next(numbers)}"))
+
+    for projector in (Projector, LogProjector):
+        project = projector.project
+
+        def beside(self: Any, connection: psycopg.Connection, project: Any = project) -> int:
+            count: int = project(self, connection)
+            record_one_more()
+            return count
+
+        monkeypatch.setattr(projector, "project", beside)
+    record_one_more()
+    return record_one_more
+
+
+def test_the_read_model_is_brought_to_what_was_there(
+    database: Database, connection: psycopg.Connection, busy: Callable[[], None]
+) -> None:
+    assert catch_up(database) == 1
+    assert read_lag(connection).events == 1
+
+
+def test_the_log_is_brought_to_what_was_there(
+    database: Database, connection: psycopg.Connection, busy: Callable[[], None]
+) -> None:
+    assert catch_up_log(database, MASTER_KEY, ORIGIN) == 1
+    assert read_lag(connection, LogProjector.name).events == 1
+
+
+def test_what_was_there_is_replayed(
+    database: Database, connection: psycopg.Connection, busy: Callable[[], None]
+) -> None:
+    steps = []
+    for step in replay_all(connection, event_mapper(database)):
+        busy()
+        steps.append(step)
+
+    assert len(steps) == 1

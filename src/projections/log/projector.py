@@ -10,7 +10,7 @@ import psycopg
 from ledger.database import Database
 from ledger.master_key import MasterKey
 from ledger.record import entry
-from projections.feed import EVENTS_AFTER, wait_for_notification
+from projections.feed import EVENTS_AFTER, head, wait_for_notification
 from projections.follower import ADVANCE, POSITION, Follower, ProjectionMissing
 from projections.log import checkpoint_table, latest_table, signing_keys, tile_table
 from projections.log.agreement import (
@@ -26,6 +26,7 @@ from projections.log.growth import GrowingTree, TilesLost
 from projections.log.latest import LatestEvents
 from projections.log.merkle import EMPTY_ROOT, leaf_hash, root
 from projections.log.tiles import TileNodes
+from projections.queries import read_lag
 
 logger = logging.getLogger(__name__)
 
@@ -187,13 +188,18 @@ def _now(connection: psycopg.Connection) -> datetime:
 
 
 def catch_up_log(database: Database, master_key: MasterKey, origin: str) -> int:
-    """Log what the log lacks; the number of events, 0 where a projector is at it."""
+    """Log what the log lacks; the number of events, 0 where a projector is at it.
+
+    What others record meanwhile may be left to the next.
+    """
     projector = LogProjector(database, master_key, origin)
     with database.connect() as connection, database.try_lock(connection, "log") as alone:
         if not alone:
             return 0
         projector.set_up(connection)
-        done = 0
+        newest, done = head(connection), 0
         while count := projector.project(connection):
             done += count
+            if read_lag(connection, projector.name).position >= newest:
+                break
         return done
