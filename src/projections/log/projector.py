@@ -197,7 +197,9 @@ def catch_up_log(database: Database, master_key: MasterKey, origin: str) -> int:
         if not alone:
             return 0
         projector.set_up(connection)
-        newest, done = head(connection), 0
+        signed = checkpoint_table.newest(connection)
+        # Where events that were signed are gone, it is to go on until that is noticed.
+        newest, done = max(head(connection), 0 if signed is None else signed.size), 0
         while count := projector.project(connection):
             done += count
             if read_lag(connection, projector.name).position >= newest:
