@@ -27,6 +27,7 @@ PICK = """
     SELECT originator_id FROM ledger_events
     WHERE notification_id = ANY (%s) AND originator_version = 1
 """
+OPENED_AS = 'SELECT "toStatus" FROM "BookingStatusHistory" WHERE "fromStatus" IS NULL LIMIT 1'
 MIDDLE = """
     SELECT "createdAt", position FROM "BookingStatusHistory"
     WHERE "toStatus" = %(status)s AND "createdAt" <= (
@@ -40,7 +41,8 @@ MIDDLE = """
 @dataclass(frozen=True)
 class Requests:
     """`change` is of bookings that were opened just now, as in the subject `record`; `old_change`
-    of bookings of all ages, from the first time that they are touched on."""
+    of bookings of all ages, from the first time that they are touched on. `two_filters` are met
+    often, and by no row together."""
 
     change: str
     single: str
@@ -49,6 +51,7 @@ class Requests:
     history: str
     first_page: str
     deep_page: str
+    two_filters: str
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Grown:
             "read a history, 1 client, p50": partial(p50, "history"),
             "list by status, first page": partial(rate, "first_page", LIST_CLIENTS),
             "list by status, page in the middle": partial(rate, "deep_page", LIST_CLIENTS),
+            "list by two filters, none has both": partial(rate, "two_filters", LIST_CLIENTS),
         }
 
 
@@ -90,12 +94,16 @@ def defined(
     """As many bookings are changed and read in each ledger, however large it is: what is measured
     is what the others cost, which lie there. They are others in each round."""
     ids, status, cursor = _picked(database, bookings, round_)
+    with database.connect() as connection:
+        opened_as = connection.execute(OPENED_AS).fetchone()
+        assert opened_as is not None
     new_ids = [f"new-{round_}-{number:06}" for number in range(bookings)]
     open_bookings(database, workflow, new_ids)
     page = {"toStatus": status, "limit": 50}
     path = "/api/status-history?"
     first = request("GET", path + urlencode(page))
     deep = request("GET", path + urlencode({**page, "cursor": cursor}))
+    both = {"toStatus": opened_as[0], "fromStatus": opened_as[0], "limit": 50}
     return Requests(
         change=load.define(changes(new_ids, CLIENTS)),
         single=load.define(changes(new_ids[:CLIENTS], 1)),
@@ -110,6 +118,7 @@ def defined(
         history=load.define(histories(ids[len(ids) // 2 :], CLIENTS)),
         first_page=load.define([[first]] * LIST_CLIENTS),
         deep_page=load.define([[deep]] * LIST_CLIENTS),
+        two_filters=load.define([[request("GET", path + urlencode(both))]] * LIST_CLIENTS),
     )
 
 

@@ -10,10 +10,10 @@ import psycopg
 from projections.queries import Condition, Filter, Order, Page, all_of
 from projections.rows import milliseconds
 
-LOOKED_THROUGH = 10_000
+LOOKED_THROUGH = 1_000
 """Rows that are compared with other conditions for a page."""
 
-FEW = 20
+FEW = 10
 """By how much fewer are tried at first: mostly many fit, and the first few fill the page."""
 
 IN_ORDER = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"

@@ -24,7 +24,7 @@ from projections.search import Search, find_bookings
 router = APIRouter(include_in_schema=False)
 
 PAGE_SIZE = 50
-LOOKED_THROUGH = 50_000
+LOOKED_THROUGH = 10_000
 """More than programs may ask for at a time: people would rather wait a moment than go on by hand.
 """
 DATE_LENGTH = len("2026-03-01")
