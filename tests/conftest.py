@@ -92,7 +92,8 @@ def connection(database: Database) -> Iterator[psycopg.Connection]:
 
 def _in_memory() -> Path | None:
     """Thousands of databases come and go. A disk's file system looks longer and longer for places
-    that were not given back a moment ago: a tenth of all the time of the tests."""
+    that were not given back a moment ago: a tenth of all the time of the tests. What a run that
+    was killed left behind (ledger-tests-*) stays in memory until it is removed."""
     roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_ENOUGH
     return MEMORY if roomy else None
 

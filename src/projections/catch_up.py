@@ -7,6 +7,7 @@ import psycopg
 from ledger.database import Database
 from projections import tables
 from projections.feed import head
+from projections.queries import derived_position
 from projections.rebuild import Progress, RebuildRunning, rebuild
 from projections.runner import Projector
 
@@ -37,7 +38,7 @@ def catch_up(database: Database, progress: Progress | None = None) -> int:
             raise tables.OtherReadModel(version)  # or two releases would rebuild it in turns
         if version != tables.VERSION:
             return rebuild(database, progress).events
-        newest, done = head(connection), 0
+        newest = head(connection)
         if newest - position >= max(MANY_EVENTS, position):
             try:
                 rebuild(database, progress)
@@ -49,7 +50,9 @@ def catch_up(database: Database, progress: Progress | None = None) -> int:
             else:
                 return int(newest - position)
         connection.execute("SET synchronous_commit = off")
-        while position + done < newest and (count := projector.project(connection)):
+        done = 0
+        # Asked each time: a rebuild that another runs may have switched.
+        while derived_position(connection) < newest and (count := projector.project(connection)):
             done += count
             if progress is not None:
                 progress(done, max(done, newest - position))

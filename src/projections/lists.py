@@ -31,9 +31,7 @@ def list_bookings(
 ) -> Sequence[BookingRow]:
     """Bookings by the time of their latest change; one more than the page holds, if there is."""
     stretch = stretch_of(page, chosen, ('"updatedAt"', "id"), before_all="")
-    if chosen.status is not None:
-        stretch = stretch.of("status", chosen.status)
-    asked, values = stretch.asked()
+    asked, values = stretch.asked(("status = %s", chosen.status))
     statement = f'SELECT {columns_of(BookingRow)} FROM "Booking" {asked} LIMIT %s'
     rows = connection.execute(statement.encode(), [*values, page.size + 1])
     return [BookingRow(*row) for row in rows]
@@ -58,12 +56,9 @@ def list_history(
         '"changedBy"': chosen.changed_by,
     }
     equal = [(column, value) for column, value in columns.items() if value is not None]
-    if chosen.booking_id is not None:
+    if chosen.booking_id is not None or len(equal) < 2:
         also = [(f"{column} = %s", value) for column, value in equal]
         asked = stretch.asked(('"bookingId" = %s', chosen.booking_id), *also)
-        return _page(_rows(connection, asked, page), page, None)
-    if len(equal) < 2:
-        asked = stretch.of(*equal[0]).asked() if equal else stretch.asked()
         return _page(_rows(connection, asked, page), page, None)
     with connection.transaction():
         connection.execute(IN_ORDER)

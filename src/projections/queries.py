@@ -70,15 +70,19 @@ class Page:
     after: tuple[datetime, int | str] | None = None
 
 
-def wait_until_fresh(connection: psycopg.Connection, seconds: float = FRESH_SECONDS) -> int:
-    """Wait until the read model has every event committed before this call; its position.
+def wait_until_fresh(
+    connection: psycopg.Connection, seconds: float = FRESH_SECONDS, newest: int | None = None
+) -> int:
+    """Wait until the read model has the event at `newest`, or without it every event committed
+    before this call; its position.
 
     Raises ProjectionBehind when that takes longer than `seconds`.
     """
-    newest = head(connection)
+    if newest is None:
+        newest = head(connection)
     deadline = time.monotonic() + seconds
     pause = 0.001
-    while (position := _position(connection)) < newest:
+    while (position := derived_position(connection)) < newest:
         if time.monotonic() > deadline:
             raise ProjectionBehind(position, newest)
         time.sleep(pause)
@@ -127,6 +131,7 @@ def _stored(time_: datetime | None) -> datetime | None:
     return None if time_ is None else milliseconds(time_)
 
 
-def _position(connection: psycopg.Connection) -> int:
+def derived_position(connection: psycopg.Connection) -> int:
+    """Up to where the tables have what happened; 0 where there are none."""
     _, position = tables.derived(connection) or (None, 0)
     return position

@@ -130,6 +130,7 @@ class _Build:
                     raise
                 logger.info("readers hold the old tables, attempt %s to switch", attempt)
                 time.sleep(0.5)
+                self.catch_up()  # or each attempt would keep the live projector longer from work
             else:
                 return
 

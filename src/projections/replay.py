@@ -55,7 +55,7 @@ def replay_all(connection: psycopg.Connection, mapper: EventMapper) -> Iterator[
     bookings: OrderedDict[str, Booking] = OrderedDict()
     position, newest = 0, head(connection)
     while events := events_after(
-        connection, mapper, position, min(BATCH_EVENTS, newest - position)
+        connection, mapper, position, max(0, min(BATCH_EVENTS, newest - position))
     ):
         for positioned in events:
             if isinstance(positioned, PositionedDecision):

@@ -148,9 +148,7 @@ def _page_of_latest(
 ) -> Sequence[Found]:
     """One more than the page holds, if there is."""
     stretch = stretch_of(Page(size, "desc", after), search.times, _LATEST_KEY, before_all="")
-    if search.status is not None:
-        stretch = stretch.of("status", search.status)
-    asked, values = stretch.asked()
+    asked, values = stretch.asked(("status = %s", search.status))
     return _found(connection, f"{_BY_LATEST} {asked}", values, _NEWEST_FIRST, size)
 
 

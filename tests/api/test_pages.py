@@ -125,6 +125,22 @@ class TestTheList:
         assert [text for _, text in booking_links(second)] == ["b5"]
         assert "Look further" not in second.visible
 
+    def test_what_was_on_earlier_pages_is_not_denied(
+        self, service: Service, browser: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(bookings, "LOOKED_THROUGH", 2)
+        for number in (1, 2, 3, 4, 5):
+            service.open(f"b{number}", status="confirmed" if number == 1 else "pending")
+
+        pages = [page(browser.get("/?id=b&status=confirmed"))]
+        while more := [href for href, text in pages[-1].links if text == "More →"]:
+            pages.append(page(browser.get(more[0])))
+
+        assert [len(booking_links(one)) for one in pages] == [1, 0, 0]
+        assert "None further so far" in pages[1].visible
+        assert "No more" in pages[2].visible
+        assert all("No booking" not in one.visible for one in pages)
+
     def test_a_query_that_is_not_valid_is_explained_on_a_page(self, browser: httpx.Client) -> None:
         for query in ("cursor=x", "status=", "status=%00"):
             document = page(browser.get(f"/?{query}"), 422)

@@ -5,9 +5,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from log_scenes import MASTER_KEY, ORIGIN
 from scenes import import_row, importing, open_booking, record, rows_of
 
+from api.cli import main
 from ledger.database import Database
 from ledger.transcoder import event_mapper
 from projections import catch_up as catching_up
@@ -111,6 +113,19 @@ def _busy(database: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[[], N
         monkeypatch.setattr(projector, "project", beside)
     record_one_more()
     return record_one_more
+
+
+@pytest.mark.parametrize(
+    "command", ["erase meanwhile-0 --yes", "hold meanwhile-0", "certificate", "export --format csv"]
+)
+def test_a_command_waits_for_no_more_than_it_needs(
+    database: Database, busy: Callable[[], None], command: str
+) -> None:
+    words = ["log", command] if command == "certificate" else command.split()
+
+    answer = CliRunner().invoke(main, [*words, "--database-url", database.url])
+
+    assert answer.exit_code == 0, answer.output
 
 
 def test_the_read_model_is_brought_to_what_was_there(

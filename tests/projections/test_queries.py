@@ -337,6 +337,18 @@ def test_a_read_model_that_was_never_set_up_is_said_to_be(
     assert read_lag(connection).failure == "it was never set up"
 
 
+def test_to_wait_for_a_position_does_not_wait_for_more(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    record(database, open_booking("1"))
+    catch_up(database)
+    record(database, open_booking("2"))
+
+    assert wait_until_fresh(connection, 0.01, newest=1) == 1
+    with pytest.raises(ProjectionBehind):
+        wait_until_fresh(connection, 0.01, newest=2)
+
+
 # --- plans ------------------------------------------------------------------------------------
 
 HISTORY_FILTERS = (

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import psycopg
 import pytest
@@ -31,7 +32,7 @@ from ledger.workflow import DEFAULT
 from projections import tables
 from projections.audit import audit
 from projections.catch_up import catch_up
-from projections.feed import Positioned
+from projections.feed import Positioned, head
 from projections.lists import list_bookings, list_history
 from projections.queries import (
     Filter,
@@ -39,7 +40,7 @@ from projections.queries import (
     read_lag,
     wait_until_fresh,
 )
-from projections.rebuild import RebuildRunning, rebuild
+from projections.rebuild import RebuildRunning, _Build, rebuild
 from projections.rows import Batch, batch_rows
 
 NAMES = """
@@ -191,6 +192,41 @@ def test_g7_a_rebuild_ends_while_something_is_recorded_at_every_moment(
     catch_up(filled)
     assert live_tables(connection) == folded_tables(connection)
     assert audit(filled).findings == ()
+
+
+def test_g7_what_was_projected_for_a_switch_that_failed_is_not_projected_again(
+    filled: Database, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or every attempt would keep the live projector waiting for longer."""
+    waited: list[int] = []
+
+    def wait(_: float) -> None:
+        record(filled, *(open_booking(f"meanwhile-{len(waited)}-{n}") for n in range(3)))
+        waited.append(3)
+
+    def refuse_twice(live: psycopg.Connection, attempt: int) -> None:
+        if attempt < 3:
+            raise psycopg.errors.LockNotAvailable
+        lock_live(live, attempt)
+
+    def count(self: Any) -> int:
+        found = project(self)
+        status = self._connection.info.transaction_status
+        counted.append(found)
+        assert status == psycopg.pq.TransactionStatus.INTRANS
+        return found
+
+    counted: list[int] = []
+    lock_live, project = tables.lock_live, _Build._project
+    monkeypatch.setattr(tables, "lock_live", refuse_twice)
+    monkeypatch.setattr("projections.rebuild.time.sleep", wait)
+    monkeypatch.setattr(_Build, "_project", count)
+    report = rebuild(filled)
+
+    assert waited == [3, 3]
+    assert sum(counted) == 6, "each once"
+    assert report.events == head(connection)
+    assert live_tables(connection) == folded_tables(connection)
 
 
 def test_g7_readers_never_see_an_error_or_an_empty_table(

@@ -24,7 +24,8 @@ from projections.catch_up import catch_up
 from projections.exports.formats import FORMATS
 from projections.exports.parquet import write_months
 from projections.exports.source import Export
-from projections.queries import Filter
+from projections.feed import head
+from projections.queries import Filter, wait_until_fresh
 from projections.rebuild import Progress
 
 STDOUT = "-"
@@ -118,10 +119,12 @@ class _Counter:
 def _export(
     database: Database, as_of_position: int | None, chosen: Filter, counter: _Counter
 ) -> Export:
-    with progress_bar("read model", "events") as progress:
-        catch_up(database, progress)  # without a projector running, nobody else would
     with database.connect() as connection:
-        at = moment(connection, as_of_position)
+        newest = head(connection)
+        with progress_bar("read model", "events") as progress:
+            catch_up(database, progress)  # without a projector running, nobody else would
+        wait_until_fresh(connection, newest=newest)
+        at = moment(connection, newest if as_of_position is None else as_of_position)
     return Export(database.connect, at.position, chosen, counter)
 
 

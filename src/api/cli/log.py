@@ -14,6 +14,7 @@ from api.settings import read_settings
 from api.storage import open_database
 from projections.catch_up import catch_up
 from projections.certificate import certify
+from projections.feed import head
 from projections.log import signing_keys
 from projections.log.notes import encode_base64
 from projections.log.projector import catch_up_log
@@ -68,9 +69,10 @@ def certificate(out: Path | None, **given: object) -> None:
     with open_database(settings) as database:
         master_key = database.require_master_key()
         signing_keys.ensure(database, master_key, settings.origin)
-        catch_up(database)
         with database.connect() as connection:
-            wait_until_fresh(connection)
+            newest = head(connection)
+            catch_up(database)  # what others record meanwhile may be left out
+            wait_until_fresh(connection, newest=newest)
             signers = signing_keys.signers(connection, master_key, settings.origin)
             made = certify(connection, settings.origin, signers)
     write_text(str(made.note), out)

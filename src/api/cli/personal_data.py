@@ -81,7 +81,7 @@ def _decide(verdict: Verdict, booking_id: str, reason: str, as_json: bool, **giv
             raise answer
         catch_up(database)
         with database.connect() as connection:
-            wait_until_fresh(connection)
+            wait_until_fresh(connection, newest=answer.position)
     changed = answer.kind == "changed"
     if as_json:
         print_json({"bookingId": booking_id, "changed": changed})

@@ -55,7 +55,7 @@ def moment(connection: psycopg.Connection, as_of_position: int | None) -> Moment
             "asOfPosition", f"must be at most {lag.head}, the newest position, or be left out"
         )
     if as_of_position > lag.position:
-        wait_until_fresh(connection, FRESH_SECONDS)
+        wait_until_fresh(connection, FRESH_SECONDS, as_of_position)
     return Moment(as_of_position, _recorded_at(connection, as_of_position))
 
 

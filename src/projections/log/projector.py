@@ -202,6 +202,7 @@ def catch_up_log(database: Database, master_key: MasterKey, origin: str) -> int:
         newest, done = max(head(connection), 0 if signed is None else signed.size), 0
         while count := projector.project(connection):
             done += count
-            if read_lag(connection, projector.name).position >= newest:
+            # A whole batch is none of which is known that it was all there was.
+            if count < BATCH_EVENTS and read_lag(connection, projector.name).position >= newest:
                 break
         return done
