@@ -116,14 +116,18 @@ def _busy(database: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[[], N
 
 
 @pytest.mark.parametrize(
-    "command", ["erase meanwhile-0 --yes", "hold meanwhile-0", "certificate", "export --format csv"]
+    "command",
+    [
+        "erase meanwhile-0 --yes --reason asked",
+        "hold meanwhile-0 --reason asked",
+        "log certificate",
+        "export --format csv --output -",
+    ],
 )
 def test_a_command_waits_for_no_more_than_it_needs(
     database: Database, busy: Callable[[], None], command: str
 ) -> None:
-    words = ["log", command] if command == "certificate" else command.split()
-
-    answer = CliRunner().invoke(main, [*words, "--database-url", database.url])
+    answer = CliRunner().invoke(main, [*command.split(), "--database-url", database.url])
 
     assert answer.exit_code == 0, answer.output
 
