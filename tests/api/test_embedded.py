@@ -32,8 +32,9 @@ from api.embedded.cluster import Cluster
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change accounts")
 
 HOLD = """
-import os, pathlib, sys
+import os, pathlib, signal, sys
 from api.embedded import embedded_postgres
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 if len(sys.argv) > 2:  # all is imported: the interpreter itself may lie where others cannot look
     import psycopg; psycopg.conninfo.make_conninfo()
     os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
