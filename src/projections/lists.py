@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from projections.queries import Filter, Page, columns_of
+from projections.queries import Filter, Page, all_of, columns_of, indexed_values
 from projections.rows import BookingRow, HistoryRow
 from projections.stretches import IN_ORDER, LOOKED_THROUGH, Walk, counts, stretch_of, walk_rarest
 
@@ -50,12 +50,7 @@ def list_history(
     them for a page.
     """
     stretch = stretch_of(page, chosen, ('"createdAt"', "position"), before_all=0)
-    columns = {
-        '"toStatus"': chosen.status,
-        '"fromStatus"': chosen.from_status,
-        '"changedBy"': chosen.changed_by,
-    }
-    equal = [(column, value) for column, value in columns.items() if value is not None]
+    equal = indexed_values(chosen)
     if chosen.booking_id is not None or len(equal) < 2:
         also = [(f"{column} = %s", value) for column, value in equal]
         asked = stretch.asked(('"bookingId" = %s', chosen.booking_id), *also)
@@ -82,8 +77,7 @@ def _rows(
 def _compared(connection: psycopg.Connection, walk: Walk, page: Page) -> list[tuple[Any, ...]]:
     """The rows that are looked through and fit the others too."""
     looked, values = walk.stretch.asked()
-    where = " AND ".join(condition for condition, _ in walk.others)
-    others = [value for _, value in walk.others]
+    where, others = all_of(walk.others)
     # OFFSET 0 keeps the filters apart. PostgreSQL would rather guess which is the rarest.
     statement = f"SELECT * FROM ({SELECT} {looked} OFFSET 0) AS {TABLE} WHERE {where} LIMIT %s"
     found = connection.execute(statement.encode(), [*values, *others, page.size + 1])

@@ -105,12 +105,21 @@ def history_conditions(chosen: Filter, table: str = '"BookingStatusHistory"') ->
     """What a filter asks of history rows."""
     return [
         (f'{table}."bookingId" = %s', chosen.booking_id),
-        (f'{table}."toStatus" = %s', chosen.status),
-        (f'{table}."fromStatus" = %s', chosen.from_status),
-        (f'{table}."changedBy" = %s', chosen.changed_by),
+        *((f"{column} = %s", value) for column, value in indexed_values(chosen, table)),
         (f'{table}."createdAt" >= %s', _stored(chosen.since)),
         (f'{table}."createdAt" < %s', _stored(chosen.until)),
     ]
+
+
+def indexed_values(chosen: Filter, table: str = '"BookingStatusHistory"') -> list[tuple[str, Any]]:
+    """The columns of history rows of which a filter gives the value, and that have an index which
+    goes on with the order of lists."""
+    columns = [
+        (f'{table}."toStatus"', chosen.status),
+        (f'{table}."fromStatus"', chosen.from_status),
+        (f'{table}."changedBy"', chosen.changed_by),
+    ]
+    return [(column, value) for column, value in columns if value is not None]
 
 
 def all_of(conditions: Sequence[Condition]) -> tuple[str, list[Any]]:

@@ -7,7 +7,14 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from projections.queries import Condition, Filter, Page, all_of, history_conditions
+from projections.queries import (
+    Condition,
+    Filter,
+    Page,
+    all_of,
+    history_conditions,
+    indexed_values,
+)
 from projections.rows import BookingRow, milliseconds
 from projections.stretches import IN_ORDER, LOOKED_THROUGH, Walk, counts, stretch_of, walk_rarest
 
@@ -174,7 +181,7 @@ def _by_id(
     exists: tuple[str, list[Any]] = ("", [])
     if search.of_change:
         conditions.append(("status = %s", search.status))
-        of_booking = [*history_conditions(search.change, "change")]
+        of_booking = history_conditions(search.change, "change")
         some, values = _where([('change."bookingId" = booking.id', ()), *of_booking])
         exists = f"AND EXISTS (SELECT FROM {_CHANGE} {some} OFFSET 0)", values
     else:
@@ -191,12 +198,7 @@ def _by_change(
     """Of so many changes that fit; and where these end, if there are so many."""
     page = Page(size, "desc", after)
     stretch = stretch_of(page, search.times, _CHANGE_KEY, before_all=0)
-    columns = {
-        'change."toStatus"': search.to_status,
-        'change."fromStatus"': search.from_status,
-        'change."changedBy"': search.changed_by,
-    }
-    equal = [(column, value) for column, value in columns.items() if value is not None]
+    equal = indexed_values(search.change, "change")
     walk = walk_rarest(connection, _CHANGE, stretch, equal, count)
     statement, values = _of_changes(search, walk, after)
     return _found(connection, statement, values, _NEWEST_FIRST, size), walk.end

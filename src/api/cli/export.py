@@ -25,7 +25,7 @@ from projections.exports.formats import FORMATS
 from projections.exports.parquet import write_months
 from projections.exports.source import Export
 from projections.feed import head
-from projections.queries import Filter, wait_until_fresh
+from projections.queries import Filter
 from projections.rebuild import Progress
 
 STDOUT = "-"
@@ -123,7 +123,6 @@ def _export(
         newest = head(connection)
         with progress_bar("read model", "events") as progress:
             catch_up(database, progress)  # without a projector running, nobody else would
-        wait_until_fresh(connection, newest=newest)
         at = moment(connection, newest if as_of_position is None else as_of_position)
     return Export(database.connect, at.position, chosen, counter)
 
