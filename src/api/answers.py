@@ -50,8 +50,10 @@ def _fill(response: Response, status_code: int, body: bytes, headers: Mapping[st
 
 
 def rfc3339(time: datetime) -> str:
-    """A stored time (naive, in UTC) as text."""
-    return f"{time.isoformat(timespec='milliseconds')}Z"
+    """A stored time (naive, in UTC, of whole milliseconds) as text."""
+    # It takes half of the time of `isoformat`, twice for each entry.
+    text = orjson.dumps(time).decode()
+    return f"{text[1:24]}Z" if time.microsecond else f"{text[1:20]}.000Z"
 
 
 def etag(version: int) -> str:
@@ -102,6 +104,8 @@ def history_document(history: Iterable[PositionedEvent]) -> list[dict[str, Any]]
 
 
 def history_entry(row: HistoryRow) -> dict[str, Any]:
+    created_at = rfc3339(row.createdAt)
+    is_same = row.recordedAt == row.createdAt
     return {
         "id": row.id,
         "fromStatus": row.fromStatus,
@@ -109,10 +113,10 @@ def history_entry(row: HistoryRow) -> dict[str, Any]:
         "changedBy": row.changedBy,
         "reason": row.reason,
         "metadata": None if row.metadata is None else orjson.Fragment(row.metadata),
-        "createdAt": rfc3339(row.createdAt),
+        "createdAt": created_at,
         "version": row.version,
         "position": row.position,
-        "recordedAt": rfc3339(row.recordedAt),
+        "recordedAt": created_at if is_same else rfc3339(row.recordedAt),
         "actor": row.actor,
         "source": row.source,
         "claimedFromStatus": row.claimedFromStatus,

@@ -25,7 +25,7 @@ from api import problems
 from api.admission import Admission, InHand
 from api.body_limit import BodyLimit
 from api.calls import Calls
-from api.door import Door, Mailbox
+from api.door import Door
 from api.express import Express
 from api.gate import Gate
 from api.head import HeadAsGet
@@ -119,7 +119,7 @@ def create_app(settings: Settings, database: Database) -> Application:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
-        app.state.door = Door(writer, reader, Mailbox(loop))
+        app.state.door = Door(writer, reader)
         kept = KeptAnswers()
         app.state.calls = express.calls = Calls(app.state.door, workflow, request_key, kept)
         sweeping = loop.create_task(_sweep(kept))
@@ -129,7 +129,7 @@ def create_app(settings: Settings, database: Database) -> Application:
         sweeping.cancel()
         app.state.tail.close()
         await writer.close()
-        reader.close()
+        await reader.close()
         sessions.close()
         key_ring.close()
         flow_figures.close()

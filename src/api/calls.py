@@ -36,7 +36,7 @@ from ledger.commands import (
     Outcome,
     RecordStatus,
 )
-from ledger.errors import BookingNotFound, InvalidField, Refusal
+from ledger.errors import InvalidField, Refusal
 from ledger.personal_data import Decision, Verdict
 from ledger.plan import Idempotency
 from ledger.workflow import Workflow
@@ -135,10 +135,7 @@ class Calls:
 
     async def history(self, booking_id: str) -> History:
         """The events of a booking. Raises BookingNotFound."""
-        history = await self._door.history(booking_id)
-        if not history:
-            raise BookingNotFound(booking_id=booking_id)
-        return history
+        return await self._door.history(booking_id)
 
     async def read_booking(self, booking_id: str, if_none_match: str | None) -> Response:
         """The booking as it is. Raises BookingNotFound."""
@@ -162,11 +159,9 @@ class Calls:
         if_none_match: str | None,
     ) -> Response:
         kept = self._kept.get(kind, booking_id)
-        reading = await self._door.read(booking_id, kept.mark if kept else None)
-        if reading.history is not None:
-            if not reading.history:
-                raise BookingNotFound(booking_id=booking_id)
-            kept = make(reading.history)
+        reading = await self._door.read(booking_id, make, kept.mark if kept else None)
+        if reading.made is not None:
+            kept = reading.made
         assert kept is not None
         kept.mark = reading.mark
         self._kept.keep(kind, booking_id, kept)

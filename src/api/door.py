@@ -1,61 +1,24 @@
 """From the calls to what records and reads."""
 
-import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from ledger.async_writer import AsyncWriter
 from ledger.commands import Answer, Command
 from ledger.errors import Refusal
 from ledger.plan import Idempotency
-from projections.reader import History, HistoryReader, Reading
+from projections.reader import History, HistoryReader, Make, Reading
 from projections.recent_changes import Mark
 
 ResultT = TypeVar("ResultT")
 
 
-class Mailbox:
-    """Brings results from other threads to futures of one event loop, those of a batch in one
-    wake-up."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._arrived: deque[tuple[asyncio.Future[Any], Any]] = deque()
-        self._woken = False
-
-    async def ask(self, submit: Callable[[Callable[[Any], None]], None]) -> Any:
-        """Call `submit` with a callback and wait for what the callback is given."""
-        future: asyncio.Future[Any] = self._loop.create_future()
-
-        def done(result: Any) -> None:
-            self._arrived.append((future, result))
-            if not self._woken:
-                self._woken = True
-                self._loop.call_soon_threadsafe(self._deliver)
-
-        submit(done)
-        result = await future
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    def _deliver(self) -> None:
-        # Cleared first: what arrives from here on wakes the loop again.
-        self._woken = False
-        while self._arrived:
-            future, result = self._arrived.popleft()
-            if not future.done():  # the caller may have gone away
-                future.set_result(result)
-
-
 class Door:
     """What the routes call: record commands, read a booking's events."""
 
-    def __init__(self, writer: AsyncWriter, reader: HistoryReader, mailbox: Mailbox) -> None:
+    def __init__(self, writer: AsyncWriter, reader: HistoryReader) -> None:
         self._writer = writer
         self._reader = reader
-        self._mailbox = mailbox
 
     async def record(
         self, commands: Sequence[Command], idempotency: Idempotency | None
@@ -70,15 +33,18 @@ class Door:
             raise answer
         return answer
 
-    async def read(self, booking_id: str, seen: Mark | None = None) -> Reading:
-        """The events of a booking, unless they are still those of the reading with this mark."""
-        reading: Reading = await self._mailbox.ask(
-            lambda done: self._reader.submit(booking_id, done, seen)
-        )
-        return reading
+    async def read(
+        self, booking_id: str, make: Make[ResultT], seen: Mark | None = None
+    ) -> Reading[ResultT]:
+        """What `make` makes of the events of a booking: see `HistoryReader.read`."""
+        return await self._reader.read(booking_id, make, seen)
 
     async def history(self, booking_id: str) -> History:
-        """The events of a booking, none if it is unknown."""
-        history = (await self.read(booking_id)).history
+        """The events of a booking. Raises BookingNotFound."""
+        history = (await self.read(booking_id, _all)).made
         assert history is not None  # which it is only for those who have seen it
         return history
+
+
+def _all(history: History) -> History:
+    return history

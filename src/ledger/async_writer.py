@@ -11,10 +11,10 @@ import psycopg
 from ledger.append_connection import RECONNECT_SECONDS
 from ledger.commands import Answer, Command
 from ledger.database import Database
+from ledger.loop_batching import LoopBatcher
 from ledger.plan import Idempotency, Plan, Reply, Request
 from ledger.recorder import Recorder, utc_now
 from ledger.steps import Watch
-from ledger.waiting import GATHERING_SECONDS, Waiting
 from ledger.workflow import Workflow
 from ledger.writer import BATCH_COMMANDS_MAX, QUEUE_COMMANDS_MAX
 
@@ -41,15 +41,14 @@ class AsyncWriter:
         self._recorder = Recorder(
             database, workflow, clock=clock, reconnect_seconds=reconnect_seconds
         )
-        self._waiting: Waiting[Request] = Waiting(
-            "writer", batch_size_max=BATCH_COMMANDS_MAX, queue_size_max=queue_commands_max
+        self._batcher = LoopBatcher(
+            "writer",
+            self._begin,
+            batch_size_max=BATCH_COMMANDS_MAX,
+            queue_size_max=queue_commands_max,
         )
         self._thread = ThreadPoolExecutor(1, "writer")
         self._watch: Watch[Sequence[Reply] | None] | None = None
-        self._batch: list[Request] | None = None
-        """What is being recorded."""
-        self._gathering: asyncio.Handle | None = None
-        self._all_served = asyncio.Event()
 
     async def record(
         self, commands: Sequence[Command], idempotency: Idempotency | None = None
@@ -62,9 +61,7 @@ class AsyncWriter:
         """
         future: asyncio.Future[list[Answer] | Exception]
         future = asyncio.get_running_loop().create_future()
-        self._waiting.put(Request(commands, idempotency, partial(_deliver, future)))
-        if self._batch is None and self._waiting.has_enough:
-            self._begin()
+        self._batcher.put(Request(commands, idempotency, partial(_deliver, future)))
         result = await future
         if isinstance(result, Exception):
             raise result
@@ -72,43 +69,32 @@ class AsyncWriter:
 
     @property
     def queued_commands(self) -> int:
-        return self._waiting.size
+        return self._batcher.queued
 
     async def close(self) -> None:
         """Record what was submitted, then stop."""
-        self._waiting.close()
-        if self._batch is None:
-            self._begin()
-        await self._all_served.wait()
+        await self._batcher.close()
         self._end_watch()
         self._recorder.disconnect()
         self._thread.shutdown()
 
-    def _begin(self) -> None:
-        """Record what waits."""
-        if self._gathering is not None:
-            self._gathering.cancel()
-            self._gathering = None
-        batch = self._waiting.take()
-        if not batch:
-            self._all_served.set()  # has enough though there is nothing: it is closed
-            return
-        self._batch = batch
+    def _begin(self, batch: list[Request]) -> None:
         if self._watch is not None and self._recorder.runs_ahead(batch):
-            self._watch.run(self._recorder.ahead(batch), self._ran_ahead)
+            self._watch.run(self._recorder.ahead(batch), partial(self._ran_ahead, batch))
         else:
             self._use_thread(batch)
 
-    def _ran_ahead(self, result: Sequence[Reply] | Exception | None) -> None:
-        assert self._batch is not None
+    def _ran_ahead(
+        self, batch: Sequence[Request], result: Sequence[Reply] | Exception | None
+    ) -> None:
         if isinstance(result, Exception):
             in_doubt = self._recorder.in_doubt(result)
             self._lost()
-            self._use_thread(self._batch, in_doubt)
+            self._use_thread(batch, in_doubt)
         elif result is None:
-            self._use_thread(self._batch, ahead=False)
+            self._use_thread(batch, ahead=False)
         else:
-            self._ended(self._batch, result)
+            self._ended(batch, result)
 
     def _use_thread(
         self, batch: Sequence[Request], in_doubt: Plan | None = None, *, ahead: bool = True
@@ -129,25 +115,7 @@ class AsyncWriter:
         self._ended(batch, recorded.result())
 
     def _ended(self, batch: Sequence[Request], replies: Replies) -> None:
-        self._batch = None
-        # The next batch first: the database works on it while the answers go out.
-        if self._waiting.has_enough:
-            self._begin()
-        for request, reply in zip(batch, replies, strict=True):
-            request.done(reply)
-        if self._batch is None and self._waiting.enough > 1:
-            self._gathering = asyncio.get_running_loop().call_soon(self._gather)
-
-    def _gather(self) -> None:
-        """The answers have gone out by now: only from here on can more come."""
-        loop = asyncio.get_running_loop()
-        self._gathering = loop.call_later(GATHERING_SECONDS, self._gathered)
-
-    def _gathered(self) -> None:
-        self._gathering = None
-        self._waiting.wait_for_one()
-        if self._waiting.has_enough:
-            self._begin()
+        self._batcher.ended(partial(_answer, batch, replies))
 
     def _begin_watch(self) -> None:
         """The connection is the loop's again, if there is one."""
@@ -167,6 +135,11 @@ class AsyncWriter:
     def _lost(self) -> None:
         self._end_watch()
         self._recorder.disconnect()
+
+
+def _answer(batch: Sequence[Request], replies: Replies) -> None:
+    for request, reply in zip(batch, replies, strict=True):
+        request.done(reply)
 
 
 def _deliver(

@@ -27,6 +27,8 @@ _KINDS: dict[str, type[Any]] = {
     Booking.StatusChanged.TOPIC: Booking.StatusChanged,
     **{kind.TOPIC: kind for kind in EVENTS.values()},
 }
+_OF_BOOKINGS = (Booking.Created, Booking.StatusChanged)
+_NOTHING: dict[str, Any] = {}
 
 StoredRow = tuple[str, int, str, bytes, bytes | None]
 """Stream, version, topic and state of an event, and the key of its booking, as they are stored."""
@@ -120,13 +122,15 @@ class EventMapper(Mapper[str]):
             ) from error
         state["originator_id"], state["originator_version"] = stream, version
         erased = False
-        if issubclass(kind, BookingEvent):
-            sealed, said = state.pop("sealed"), None
+        if kind in _OF_BOOKINGS:
+            said = _NOTHING
+            sealed = state.pop("sealed")
             if sealed is not None:
-                said = self._open(stream, version, sealed, wrapped, keys)
-                erased = said is None
+                opened = self._open(stream, version, sealed, wrapped, keys)
+                erased = opened is None
+                said = opened or _NOTHING
             for name in PERSONAL:
-                state[name] = None if said is None else said.get(name)
+                state[name] = said.get(name)
         event = object.__new__(kind)
         object.__setattr__(event, "__dict__", state)
         return event, erased

@@ -4,15 +4,19 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 import psycopg
+from psycopg.pq.abc import PGresult
 
 from ledger.personal_data import DecisionEvent, stream_of
+from ledger.prepared import as_integer, as_text
 from ledger.transcoder import EventMapper, UnwrappedKeys
 from projections.rows import Positioned, PositionedDecision, PositionedEvent
 
 STOP_SECONDS_MAX = 0.1
+
+PositionedRow = tuple[int, str, int, str, bytes, bytes | None]
+"""A position, and a `StoredRow`."""
 
 EVENTS_AFTER = """
     SELECT notification_id, originator_id, originator_version, topic, state
@@ -60,7 +64,7 @@ def stream_after(
 ) -> Iterator[Positioned]:
     """The same one by one. The connection can do other things meanwhile."""
     rows = connection.execute(EVENTS_WITH_KEYS_AFTER, (position, limit), binary=True)
-    return _positioned(mapper, rows)
+    return positioned(mapper, rows)
 
 
 def stream_between(
@@ -68,7 +72,7 @@ def stream_between(
 ) -> Iterator[Positioned]:
     """The events after a position up to another, one by one."""
     rows = connection.execute(EVENTS_WITH_KEYS_BETWEEN, (after, up_to), binary=True)
-    return _positioned(mapper, rows)
+    return positioned(mapper, rows)
 
 
 def read_histories(
@@ -77,10 +81,23 @@ def read_histories(
     """The events of each booking in the order of their versions; unknown bookings are absent."""
     histories: dict[str, list[PositionedEvent]] = {}
     rows = connection.execute(EVENTS_OF, (booking_ids,), binary=True)
-    for positioned in _positioned(mapper, rows):
-        assert isinstance(positioned, PositionedEvent)
-        histories.setdefault(positioned.event.originator_id, []).append(positioned)
+    for one in positioned(mapper, rows):
+        assert isinstance(one, PositionedEvent)
+        histories.setdefault(one.event.originator_id, []).append(one)
     return histories
+
+
+def rows_by_stream(result: PGresult) -> dict[str, list[PositionedRow]]:
+    """What EVENTS_OF found, in binary format."""
+    found: dict[str, list[PositionedRow]] = {}
+    value = result.get_value
+    for row in range(result.ntuples):
+        stream, state = as_text(value(row, 1)), value(row, 4)
+        assert state is not None
+        position, version = as_integer(value(row, 0)), as_integer(value(row, 2))
+        entry = (position, stream, version, as_text(value(row, 3)), state, value(row, 5))
+        found.setdefault(stream, []).append(entry)
+    return found
 
 
 def has_booking(connection: psycopg.Connection, booking_id: str) -> bool:
@@ -93,10 +110,11 @@ def read_decisions(
 ) -> list[PositionedDecision]:
     """What was decided about the personal data of a booking, oldest first."""
     rows = connection.execute(EVENTS_OF, ([stream_of(booking_id)],), binary=True)
-    return [one for one in _positioned(mapper, rows) if isinstance(one, PositionedDecision)]
+    return [one for one in positioned(mapper, rows) if isinstance(one, PositionedDecision)]
 
 
-def _positioned(mapper: EventMapper, rows: Iterable[tuple[Any, ...]]) -> Iterator[Positioned]:
+def positioned(mapper: EventMapper, rows: Iterable[PositionedRow]) -> Iterator[Positioned]:
+    """The events of these rows, one by one."""
     keys: UnwrappedKeys = {}
     for row in rows:
         event, erased = mapper.read_row(row[1:], keys)

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import psycopg
 
 from ledger.personal_data import booking_of_stream
-from ledger.prepared import Prepared, as_integer, as_text, integer
-from projections.feed import head
+from ledger.prepared import Prepared, Statement, as_integer, as_text, integer
+from ledger.steps import Steps
+from projections.feed import HEAD
 
 CHANGES_MAX = 20_000
 """Twice as many are remembered at most."""
@@ -38,21 +39,27 @@ class RecentChanges:
         self.head = 0
         self._connection = next(_connections)
         self._changed = Prepared(CHANGED)
+        self._head = Prepared(HEAD)
         self._begin: int | None = None
         """What came after this position is known; None where nothing is."""
         self._middle = 0
         self._older: dict[str, int] = {}
         self._newer: dict[str, int] = {}
 
-    def catch_up(self, connection: psycopg.Connection) -> None:
+    def prepare(self, connection: psycopg.Connection) -> None:
+        """For the connection that `catch_up` is for."""
+        self._changed.prepare(connection.pgconn)
+        self._head.prepare(connection.pgconn)
+
+    def catch_up(self) -> Steps[None]:
         """Learn what was appended up to now."""
         if self._begin is None:
-            self._forget(connection)
+            yield from self._begin_anew()
             return
         limits = (integer(self.head), integer(CHANGES_MAX))
-        rows = self._changed.execute(connection, limits)
+        rows = yield Statement(self._changed, limits)
         if rows.ntuples == CHANGES_MAX:
-            self._forget(connection)
+            yield from self._begin_anew()
             return
         for row in range(rows.ntuples):
             self.head = as_integer(rows.get_value(row, 0))
@@ -76,7 +83,8 @@ class RecentChanges:
         last = self._newer.get(booking_id) or self._older.get(booking_id) or 0
         return last > seen.position
 
-    def _forget(self, connection: psycopg.Connection) -> None:
-        """Begin anew: so much has come that it would cost more than it saves."""
-        self.head = self._begin = self._middle = head(connection)
+    def _begin_anew(self) -> Steps[None]:
+        """Forget: so much has come that it would cost more than it saves."""
+        rows = yield Statement(self._head, ())
+        self.head = self._begin = self._middle = as_integer(rows.get_value(0, 0))
         self._older, self._newer = {}, {}

@@ -86,23 +86,25 @@ def history_id(booking_id: str, version: int, position: int) -> str:
 
 
 def history_row(positioned: PositionedEvent) -> HistoryRow:
-    event = positioned.event
+    position, event, erased = positioned
+    occurred_at = milliseconds(event.occurred_at)
+    is_same = event.timestamp == event.occurred_at
     return HistoryRow(
-        history_id(event.originator_id, event.originator_version, positioned.position),
+        history_id(event.originator_id, event.originator_version, position),
         event.originator_id,
         event.from_status,
         event.to_status,
         event.changed_by,
         event.reason,
         None if event.metadata is None else orjson.dumps(event.metadata).decode(),
-        milliseconds(event.occurred_at),
+        occurred_at,
         event.originator_version,
-        positioned.position,
-        milliseconds(event.timestamp),
+        position,
+        occurred_at if is_same else milliseconds(event.timestamp),
         event.actor,
         event.source,
         event.claimed_from_status,
-        positioned.erased,
+        erased,
     )
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from loop_reader import reading
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from scenes import (
     change_status,
-    eventually,
     folded_tables,
     histories,
     import_row,
@@ -25,7 +25,6 @@ from scenes import (
 from tests.support.master_key import MASTER_KEY
 
 from ledger.database import Database
-from ledger.errors import LedgerError
 from ledger.plan import Idempotency
 from ledger.schema import app_role, require_current
 from projections.lists import list_bookings, list_history
@@ -35,7 +34,6 @@ from projections.queries import (
     read_lag,
     wait_until_fresh,
 )
-from projections.reader import HistoryReader, Reading
 from projections.runner import ensure
 
 FORBIDDEN = {
@@ -124,17 +122,10 @@ def test_the_application_role_is_enough_to_write_project_and_read(
 
 
 def history_length(database: Database, booking_id: str) -> int:
-    answers: list[Reading | LedgerError] = []
-    reader = HistoryReader(database)
-    try:
-        reader.submit(booking_id, answers.append)
-        eventually(lambda: bool(answers), "an answer")
-    finally:
-        reader.close()
-    (reading,) = answers
-    assert isinstance(reading, Reading)
-    assert reading.history is not None
-    return len(reading.history)
+    with reading(database) as reader:
+        history = reader.read(booking_id).made
+    assert history is not None
+    return len(history)
 
 
 BEYOND_THE_APPLICATION = (

@@ -2,11 +2,11 @@
 
 import base64
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
+from loop_reader import reading
 from psycopg import sql
 from scenes import change_status, folded_tables, live_tables, open_booking, record, writing
 
@@ -24,7 +24,7 @@ from projections.evidence.gather import gather_evidence
 from projections.evidence.verify_evidence import render, verify
 from projections.log.projector import catch_up_log
 from projections.log.reading import prove_inclusion, read_entry
-from projections.reader import HistoryReader, Question
+from projections.reader import Reading
 from projections.rebuild import _Build, rebuild
 
 ORIGIN = "ledger.example/erased"
@@ -226,11 +226,11 @@ def test_who_asks_for_a_booking_beside_an_altered_one_gets_it(
         "UPDATE ledger_events SET state = convert_to(replace(convert_from(state, 'UTF8'), "
         """'"}', 'A"}'), 'UTF8') WHERE originator_id = 'room-12' AND originator_version = 3"""
     )
-    answers: dict[str, Any] = {}
-    reader = HistoryReader(database)
-    asked = [Question(name, partial(answers.__setitem__, name)) for name in ("room-12", "room-13")]
-    reader._answer(asked)
-    reader.close()
+    with reading(database) as reader:
+        reader.read("room-13")  # connected, the next ones are asked for together
+        altered, other = reader.read_together(["room-12", "room-13"])
 
-    assert isinstance(answers["room-12"], SealBroken)
-    assert [one.event.changed_by for one in answers["room-13"].history] == ["anna"]
+    assert isinstance(altered, SealBroken)
+    assert isinstance(other, Reading)
+    assert other.made is not None
+    assert [one.event.changed_by for one in other.made] == ["anna"]

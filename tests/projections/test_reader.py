@@ -1,115 +1,136 @@
 """Histories straight from events: what is still all of a booking need not be read again."""
 
-from collections.abc import Iterator
-from concurrent.futures import Future
-from functools import partial
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 import pytest
+import uvloop
+from cutting_proxy import SHUTDOWN, CuttingProxy
+from loop_reader import LoopReader, reading
 from scenes import change_status, open_booking, record
 
 from ledger.commands import DecideOnPersonalData
 from ledger.database import Database
-from ledger.errors import LedgerError
+from ledger.errors import BookingNotFound, Busy, StoreUnavailable
 from ledger.personal_data import Decision
+from ledger.steps import run as run_steps
+from projections import reader as reader_module
 from projections import recent_changes
-from projections.reader import HistoryReader, Question, Reading
+from projections.reader import History, HistoryReader, Reading
 from projections.recent_changes import Mark, RecentChanges
+
+PATIENCE_SECONDS = 20
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture
-def reader(database: Database) -> Iterator[HistoryReader]:
-    opened = HistoryReader(database)
-    yield opened
-    opened.close()
+def reader(database: Database) -> Iterator[LoopReader]:
+    with reading(database) as opened:
+        yield opened
 
 
-def read(reader: HistoryReader, booking_id: str, seen: Mark | None = None) -> Reading:
-    future: Future[Reading | LedgerError] = Future()
-    reader.submit(booking_id, future.set_result, seen)
-    found = future.result(20)
-    assert isinstance(found, Reading)
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """On the loop of the library, and on that of the service."""
+    found: Run = request.param
     return found
 
 
-def known(reader: HistoryReader, booking_id: str) -> Reading:
+@asynccontextmanager
+async def connected(database: Database) -> AsyncIterator[HistoryReader]:
+    """A reader that has been asked for room-12, so that the next question is asked by the loop."""
+    opened = HistoryReader(database)
+    try:
+        await opened.read("room-12", statuses)
+        yield opened
+    finally:
+        await opened.close()
+
+
+def known(reader: LoopReader, booking_id: str) -> Reading[History]:
     """A reading from after which the reader knows what is appended."""
-    read(reader, booking_id, Mark(-1, 0))
-    return read(reader, booking_id)
+    reader.read(booking_id, Mark(-1, 0))
+    return reader.read(booking_id)
 
 
-def statuses(reading: Reading) -> list[str] | None:
-    if reading.history is None:
-        return None
-    return [one.event.to_status for one in reading.history]
+def statuses(history: History) -> list[str]:
+    return [one.event.to_status for one in history]
+
+
+def found(reading: Reading[History]) -> list[str] | None:
+    return None if reading.made is None else statuses(reading.made)
 
 
 def test_what_was_seen_is_not_read_again_until_something_is_appended(
-    database: Database, reader: HistoryReader
+    database: Database, reader: LoopReader
 ) -> None:
     record(database, open_booking("room-12"), open_booking("room-13"))
     first = known(reader, "room-12")
 
-    unchanged = read(reader, "room-12", first.mark)
+    unchanged = reader.read("room-12", first.mark)
     record(database, change_status("room-13", "confirmed"))
-    still = read(reader, "room-12", unchanged.mark)
+    still = reader.read("room-12", unchanged.mark)
     record(database, change_status("room-12", "cancelled"))
-    changed = read(reader, "room-12", still.mark)
+    changed = reader.read("room-12", still.mark)
 
-    assert statuses(first) == ["pending"]
-    assert (unchanged.history, still.history) == (None, None)
+    assert found(first) == ["pending"]
+    assert (unchanged.made, still.made) == (None, None)
     assert [one.mark.position for one in (unchanged, still, changed)] == [2, 3, 4]
-    assert statuses(changed) == ["pending", "cancelled"]
+    assert found(changed) == ["pending", "cancelled"]
 
 
-def test_an_unknown_booking_has_no_events_and_is_found_once_it_is_opened(
-    database: Database, reader: HistoryReader
+def test_an_unknown_booking_is_found_once_it_is_opened(
+    database: Database, reader: LoopReader
 ) -> None:
-    nobody = known(reader, "room-12")
-    still = read(reader, "room-12", nobody.mark)
+    with pytest.raises(BookingNotFound) as nobody:
+        reader.read("room-12")
     record(database, open_booking("room-12"))
 
-    assert statuses(nobody) == []
-    assert still.history is None
-    assert statuses(read(reader, "room-12", still.mark)) == ["pending"]
+    assert nobody.value.booking_id == "room-12"
+    assert found(reader.read("room-12")) == ["pending"]
 
 
-def test_an_erasure_is_a_change_of_its_booking(database: Database, reader: HistoryReader) -> None:
+def test_an_erasure_is_a_change_of_its_booking(database: Database, reader: LoopReader) -> None:
     record(database, open_booking("room-12", reason="in hospital"))
     before = known(reader, "room-12")
     erase = Decision(verdict="erase", reason="asked", decided_by=None, actor="system", source="cli")
     record(database, DecideOnPersonalData("room-12", erase))
 
-    after = read(reader, "room-12", before.mark)
+    after = reader.read("room-12", before.mark)
 
-    assert before.history is not None
-    assert before.history[0].event.reason == "in hospital"
-    assert after.history is not None
-    assert (after.history[0].erased, after.history[0].event.reason) == (True, None)
+    assert before.made is not None
+    assert before.made[0].event.reason == "in hospital"
+    assert after.made is not None
+    assert (after.made[0].erased, after.made[0].event.reason) == (True, None)
 
 
 def test_what_was_seen_before_the_reader_looked_is_read_again(
-    database: Database, reader: HistoryReader
+    database: Database, reader: LoopReader
 ) -> None:
     """Another process may have seen it, or this one before its connection was lost."""
     record(database, open_booking("room-12"), open_booking("room-13"))
 
-    assert statuses(read(reader, "room-12", Mark(-1, 2))) == ["pending"]
+    assert found(reader.read("room-12", Mark(-1, 2))) == ["pending"]
 
 
 def test_a_lost_connection_ends_what_is_known(
-    database: Database, reader: HistoryReader, connection: psycopg.Connection
+    database: Database, reader: LoopReader, connection: psycopg.Connection
 ) -> None:
     """The next server may be a replica that lacks some of it."""
     record(database, open_booking("room-12"))
     first = known(reader, "room-12")
-    assert read(reader, "room-12", first.mark).history is None
+    assert reader.read("room-12", first.mark).made is None
     connection.execute(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
 
-    assert statuses(read(reader, "room-12", first.mark)) == ["pending"]
+    assert found(reader.read("room-12", first.mark)) == ["pending"]
 
 
 def test_more_than_is_worth_remembering_begins_anew(
@@ -118,7 +139,8 @@ def test_more_than_is_worth_remembering_begins_anew(
     """Nothing that was appended is ever missed, whatever was forgotten in between."""
     monkeypatch.setattr(recent_changes, "CHANGES_MAX", 4)
     changes = RecentChanges()
-    changes.catch_up(connection)
+    changes.prepare(connection)
+    run_steps(connection, changes.catch_up())
     last: dict[str, int] = {}
     position = 0
     for step in (1, 2, 3, 2, 1, 9, 1, 3, 3, 3):
@@ -127,7 +149,7 @@ def test_more_than_is_worth_remembering_begins_anew(
         for name in names:
             position += 1
             last[name] = position
-        changes.catch_up(connection)
+        run_steps(connection, changes.catch_up())
 
         assert changes.head == position
         for name, at in last.items():
@@ -141,7 +163,7 @@ def test_more_than_is_worth_remembering_begins_anew(
 
 
 def test_what_cannot_be_read_is_told_to_whoever_asks_for_it_and_to_nobody_else(
-    database: Database, connection: psycopg.Connection, reader: HistoryReader
+    database: Database, connection: psycopg.Connection, reader: LoopReader
 ) -> None:
     """As an event of a newer version of the ledger; and the reader goes on."""
     record(database, open_booking("room-12"), open_booking("room-13"))
@@ -149,12 +171,213 @@ def test_what_cannot_be_read_is_told_to_whoever_asks_for_it_and_to_nobody_else(
         "INSERT INTO ledger_events SELECT 'room-14', 1, 'Booking.Moved', state, 3"
         " FROM ledger_events WHERE notification_id = 1"
     )
-    found: dict[str, Reading | Exception] = {}
-    asked = [Question(name, partial(found.__setitem__, name)) for name in ("room-12", "room-14")]
+    reader.read("room-13")  # connected, the next ones are asked for together
+    ours, newer = reader.read_together(["room-12", "room-14"])
 
-    reader._answer(asked)
+    assert isinstance(newer, Exception)
+    assert isinstance(ours, Reading)
+    assert found(ours) == ["pending"]
+    assert found(reader.read("room-13")) == ["pending"]
 
-    assert isinstance(found["room-14"], Exception)
-    assert isinstance(found["room-12"], Reading)
-    assert statuses(found["room-12"]) == ["pending"]
-    assert statuses(read(reader, "room-13")) == ["pending"]
+
+def test_the_loop_goes_on_while_the_database_waits(
+    run: Run, database: Database, connection: psycopg.Connection
+) -> None:
+    record(database, open_booking("room-12"))
+
+    async def scene() -> None:
+        async with connected(database) as reader:
+            with connection.transaction():
+                connection.execute("LOCK TABLE ledger_events IN ACCESS EXCLUSIVE MODE")
+                asked = asyncio.create_task(reader.read("room-12", statuses))
+                for _ in range(20):
+                    await asyncio.sleep(0.005)
+                assert not asked.done()
+            answer = await asyncio.wait_for(asked, PATIENCE_SECONDS)
+            assert answer.made == ["pending"]
+
+    run(scene())
+
+
+def test_who_asks_together_for_the_same_gets_what_was_made_once(
+    run: Run, database: Database
+) -> None:
+    record(database, open_booking("room-12"), open_booking("room-13"))
+    made: list[list[str]] = []
+
+    def make(history: History) -> str:
+        made.append(statuses(history))
+        return history[0].event.originator_id
+
+    async def scene() -> None:
+        async with connected(database) as reader:
+            blocker = asyncio.create_task(reader.read("room-13", statuses))
+            await asyncio.sleep(0)  # who comes now is in the next batch
+            asked = [reader.read(one, make) for one in ("room-12", "room-13", "room-12")]
+            answers = await asyncio.gather(*asked)
+            assert [answer.made for answer in answers] == ["room-12", "room-13", "room-12"]
+            await blocker
+
+    run(scene())
+    assert made == [["pending"]] * 2
+
+
+def test_a_long_history_is_for_the_thread_and_short_ones_do_not_wait_for_it(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "ENTRIES_AT_ONCE", 2)
+    record(database, open_booking("room-12"), open_booking("long"))
+    record(database, change_status("long", "confirmed"), change_status("long", "in_progress"))
+    go = threading.Event()
+
+    def make(history: History) -> str:
+        if len(history) > 2:
+            assert go.wait(PATIENCE_SECONDS)
+        return threading.current_thread().name
+
+    async def scene() -> list[str | None]:
+        async with connected(database) as reader:
+            long = asyncio.create_task(reader.read("long", make))
+            short = await asyncio.wait_for(reader.read("room-12", make), PATIENCE_SECONDS)
+            assert not long.done()
+            go.set()
+            return [short.made, (await long).made]
+
+    assert run(scene()) == [threading.current_thread().name, "history reader_0"]
+
+
+def test_others_have_their_turn_between_many_histories(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "ENTRIES_AT_ONCE", 2)
+    rooms = [f"room-{number}" for number in range(12, 18)]
+    record(database, *map(open_booking, rooms))
+    turns: list[str] = []
+
+    def make(history: History) -> None:
+        turns.append("made")
+        asyncio.get_running_loop().call_soon(turns.append, "other")
+
+    async def scene() -> None:
+        async with connected(database) as reader:
+            blocker = asyncio.create_task(reader.read("room-12", statuses))
+            await asyncio.sleep(0)
+            await asyncio.gather(*(reader.read(one, make) for one in rooms))
+            await blocker
+
+    run(scene())
+    assert "".join(turn[0] for turn in turns).startswith("mmoommoomm")
+
+
+@pytest.mark.parametrize("answer", [b"", SHUTDOWN], ids=["without a word", "saying why"])
+def test_a_connection_that_is_reset_is_replaced(
+    run: Run, database: Database, answer: bytes
+) -> None:
+    record(database, open_booking("room-12"))
+
+    async def scene() -> None:
+        with CuttingProxy(database) as proxy:
+            async with connected(proxy.database) as reader:
+                proxy.reset_next_request(answer)
+                asked = reader.read("room-12", statuses)
+                assert (await asyncio.wait_for(asked, PATIENCE_SECONDS)).made == ["pending"]
+                assert proxy.has_cut.is_set()
+
+    run(scene())
+
+
+def test_without_a_database_everybody_is_told_and_it_goes_on_when_it_is_back(
+    run: Run, database: Database
+) -> None:
+    record(database, open_booking("room-12"))
+
+    async def scene() -> None:
+        with CuttingProxy(database) as proxy:
+            async with connected(proxy.database) as reader:
+                proxy.cut_next_commit(reaches_server=False, stay_down=True, commit=b"room-12")
+                asked = [reader.read("room-12", statuses) for _ in range(3)]
+                answers = await asyncio.gather(*asked, return_exceptions=True)
+                assert [type(one) for one in answers] == [StoreUnavailable] * 3
+                proxy.come_back()
+                assert (await reader.read("room-12", statuses)).made == ["pending"]
+
+    run(scene())
+
+
+def test_a_statement_that_fails_is_no_end_either(
+    run: Run, database: Database, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(database, open_booking("room-12"))
+
+    async def scene() -> None:
+        async with connected(database) as reader:
+            connection.execute("ALTER TABLE ledger_events RENAME TO elsewhere")
+            with pytest.raises(StoreUnavailable, match="ledger_events"):
+                await reader.read("room-12", statuses)
+            connection.execute("ALTER TABLE elsewhere RENAME TO ledger_events")
+            assert (await reader.read("room-12", statuses)).made == ["pending"]
+
+    run(scene())
+
+
+def test_who_gives_up_waiting_stops_nobody(
+    run: Run, database: Database, connection: psycopg.Connection
+) -> None:
+    record(database, open_booking("room-12"))
+
+    async def scene() -> None:
+        async with connected(database) as reader:
+            with connection.transaction():
+                connection.execute("LOCK TABLE ledger_events IN ACCESS EXCLUSIVE MODE")
+                first = asyncio.create_task(reader.read("room-12", statuses))
+                second = asyncio.create_task(reader.read("room-12", statuses))
+                await asyncio.sleep(0.02)
+                first.cancel()
+            answer = await asyncio.wait_for(second, PATIENCE_SECONDS)
+            assert answer.made == ["pending"]
+            with pytest.raises(asyncio.CancelledError):
+                await first
+
+    run(scene())
+
+
+def test_close_answers_what_was_asked_and_takes_no_more(
+    run: Run, database: Database, connection: psycopg.Connection
+) -> None:
+    record(database, open_booking("room-12"))
+
+    async def scene() -> None:
+        async with connected(database) as reader:
+            with connection.transaction():
+                connection.execute("LOCK TABLE ledger_events IN ACCESS EXCLUSIVE MODE")
+                asked = [asyncio.create_task(reader.read("room-12", statuses)) for _ in range(5)]
+                await asyncio.sleep(0.02)
+                closing = asyncio.create_task(reader.close())
+                await asyncio.sleep(0.02)
+                with pytest.raises(Busy):
+                    await reader.read("room-12", statuses)
+            await asyncio.wait_for(closing, PATIENCE_SECONDS)
+            assert [one.made for one in await asyncio.gather(*asked)] == [["pending"]] * 5
+
+    run(scene())
+
+
+def test_without_threads_it_says_so(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(database, open_booking("room-12"))
+
+    async def scene() -> None:
+        reader = HistoryReader(database)
+        monkeypatch.setattr(reader._thread, "submit", _no_threads)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await reader.read("room-12", statuses)
+        monkeypatch.undo()
+        assert (await reader.read("room-12", statuses)).made == ["pending"]
+        await reader.close()
+
+    run(scene())
+
+
+def _no_threads(*_: object) -> None:
+    raise RuntimeError("can't start new thread")

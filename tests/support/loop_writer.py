@@ -1,11 +1,10 @@
 """The writer of an event loop, called from threads as the other writer is."""
 
 import asyncio
-import threading
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import uvloop
+from loop_thread import LoopThread
 
 from ledger.async_writer import AsyncWriter
 from ledger.commands import Answer, Command
@@ -15,16 +14,12 @@ from ledger.plan import Idempotency
 from ledger.recorder import Recorder
 from ledger.workflow import Workflow
 
-ResultT = TypeVar("ResultT")
-
 
 class LoopWriter:
     """Runs an AsyncWriter in a thread of its own, on the event loop that the service has."""
 
     def __init__(self, database: Database, workflow: Workflow, **options: Any) -> None:
-        self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
+        self._loop = LoopThread()
         self._writer = AsyncWriter(database, workflow, **options)
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -42,23 +37,18 @@ class LoopWriter:
         done: Callable[[list[Answer] | Exception], None],
         idempotency: Idempotency | None = None,
     ) -> None:
-        self._run(self._submit(commands, done, idempotency))
+        self._loop.run(self._submit(commands, done, idempotency))
 
     def execute(
         self, commands: Sequence[Command], idempotency: Idempotency | None = None
     ) -> list[Answer]:
-        return self._run(self._writer.record(commands, idempotency))
+        return self._loop.run(self._writer.record(commands, idempotency))
 
     def close(self) -> None:
-        if self._loop.is_closed():
+        if self._loop.is_closed:
             return
-        self._run(self._writer.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._loop.run(self._writer.close())
         self._loop.close()
-
-    def _run(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _submit(
         self,

@@ -70,7 +70,7 @@ async def booking(
     # Before the history: what comes in between is then told by the live feed again, not missed.
     ledger = await run_sync(_look, store, booking_id)
     history = await door.history(booking_id)
-    if not history or (version or 1) > len(history):
+    if (version or 1) > len(history):
         raise BookingNotFound(booking_id=booking_id)
     shown = history[:version]
     now = datetime.now(UTC).replace(tzinfo=None)
