@@ -33,7 +33,7 @@ CATCHES_EVERYTHING = {
     ("ledger/import_writer.py", "_stored"): "tells errors apart by a rule, and raises them",
     ("ledger/import_writer.py", "_record_under_lock"): "the same",
     ("ledger/steps.py", "_go_on"): "given to whoever runs the steps, who is called back",
-    ("projections/reader.py", "_made"): "whoever asks is told why, and the reader goes on",
+    ("projections/opening.py", "_made"): "whoever asks is told why, and others are answered",
     ("projections/follower.py", "run"): "leaves the failure for health to show, and raises it",
     ("projections/follower.py", "keep_running"): "the edge of a thread: logged, and tried again",
     ("api/express.py", "__call__"): "the edge of HTTP: what is unexpected becomes a 500",

@@ -187,8 +187,8 @@ def app_from_environment() -> Application:
 
 def tune_interpreter() -> None:
     """For a process that only serves, once its application is made."""
-    # The threads that write and read must go on soon after their answer from the database has
-    # come, not after the default 5 ms.
+    # The threads that read lists, or record under the append lock, must go on soon after their
+    # answer from the database has come, not after the default 5 ms.
     sys.setswitchinterval(0.0005)
     # What is loaded by now stays. To look through it for garbage stops all requests for some
     # 50 ms each time.

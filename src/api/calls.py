@@ -40,7 +40,7 @@ from ledger.errors import InvalidField, Refusal
 from ledger.personal_data import Decision, Verdict
 from ledger.plan import Idempotency
 from ledger.workflow import Workflow
-from projections.reader import History
+from projections.opening import History
 
 OPEN = "/api/bookings"
 CHANGES = "/api/status-changes"

@@ -7,7 +7,8 @@ from ledger.async_writer import AsyncWriter
 from ledger.commands import Answer, Command
 from ledger.errors import Refusal
 from ledger.plan import Idempotency
-from projections.reader import History, HistoryReader, Make, Reading
+from projections.opening import History, Make, Reading
+from projections.reader import HistoryReader
 from projections.recent_changes import Mark
 
 ResultT = TypeVar("ResultT")

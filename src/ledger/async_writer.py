@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 
@@ -12,6 +11,7 @@ from ledger.append_connection import RECONNECT_SECONDS
 from ledger.commands import Answer, Command
 from ledger.database import Database
 from ledger.loop_batching import LoopBatcher
+from ledger.one_thread import one_thread
 from ledger.plan import Idempotency, Plan, Reply, Request
 from ledger.recorder import Recorder, utc_now
 from ledger.steps import Watch
@@ -47,7 +47,7 @@ class AsyncWriter:
             batch_size_max=BATCH_COMMANDS_MAX,
             queue_size_max=queue_commands_max,
         )
-        self._thread = ThreadPoolExecutor(1, "writer")
+        self._thread = one_thread("writer")
         self._watch: Watch[Sequence[Reply] | None] | None = None
 
     async def record(
@@ -101,11 +101,7 @@ class AsyncWriter:
     ) -> None:
         self._end_watch()  # the connection is the thread's meanwhile
         record = partial(self._recorder.record, batch, in_doubt, ahead=ahead)
-        try:
-            recorded = asyncio.get_running_loop().run_in_executor(self._thread, record)
-        except RuntimeError as error:  # no more threads to be had
-            self._ended(batch, [error] * len(batch))
-            return
+        recorded = asyncio.get_running_loop().run_in_executor(self._thread, record)
         recorded.add_done_callback(partial(self._thread_recorded, batch))
 
     def _thread_recorded(

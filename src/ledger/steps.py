@@ -54,7 +54,7 @@ class Watch(Generic[ResultT]):
         self._lost = lost
         self._steps: Steps[ResultT] | None = None
         self._result: PGresult | None = None
-        self._done: Callable[[ResultT | Exception], None]
+        self._done: Callable[[ResultT | Exception], None] | None = None
         loop.add_reader(self._socket, self._readable)
 
     def run(self, steps: Steps[ResultT], done: Callable[[ResultT | Exception], None]) -> None:
@@ -79,8 +79,10 @@ class Watch(Generic[ResultT]):
             self._end_with(error)
 
     def _end_with(self, result: ResultT | Exception) -> None:
-        self._steps = None
-        self._done(result)
+        # Nothing of it may stay while nobody comes: it may be erased meanwhile.
+        done, self._done, self._steps, self._result = self._done, None, None, None
+        assert done is not None
+        done(result)
 
     def _writable(self) -> None:
         try:

@@ -24,7 +24,7 @@ from projections.evidence.gather import gather_evidence
 from projections.evidence.verify_evidence import render, verify
 from projections.log.projector import catch_up_log
 from projections.log.reading import prove_inclusion, read_entry
-from projections.reader import Reading
+from projections.opening import Reading
 from projections.rebuild import _Build, rebuild
 
 ORIGIN = "ledger.example/erased"

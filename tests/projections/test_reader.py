@@ -1,7 +1,9 @@
 """Histories straight from events: what is still all of a booking need not be read again."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,9 +20,10 @@ from ledger.database import Database
 from ledger.errors import BookingNotFound, Busy, StoreUnavailable
 from ledger.personal_data import Decision
 from ledger.steps import run as run_steps
+from projections import opening, recent_changes
 from projections import reader as reader_module
-from projections import recent_changes
-from projections.reader import History, HistoryReader, Reading
+from projections.opening import History, Reading
+from projections.reader import HistoryReader
 from projections.recent_changes import Mark, RecentChanges
 
 PATIENCE_SECONDS = 20
@@ -225,7 +228,7 @@ def test_who_asks_together_for_the_same_gets_what_was_made_once(
 def test_a_long_history_is_for_the_thread_and_short_ones_do_not_wait_for_it(
     run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader_module, "ENTRIES_AT_ONCE", 2)
+    monkeypatch.setattr(opening, "ENTRIES_AT_ONCE", 2)
     record(database, open_booking("room-12"), open_booking("long"))
     record(database, change_status("long", "confirmed"), change_status("long", "in_progress"))
     go = threading.Event()
@@ -243,13 +246,13 @@ def test_a_long_history_is_for_the_thread_and_short_ones_do_not_wait_for_it(
             go.set()
             return [short.made, (await long).made]
 
-    assert run(scene()) == [threading.current_thread().name, "history reader_0"]
+    assert run(scene()) == [threading.current_thread().name, "long histories_0"]
 
 
 def test_others_have_their_turn_between_many_histories(
     run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader_module, "ENTRIES_AT_ONCE", 2)
+    monkeypatch.setattr(opening, "ENTRIES_AT_ONCE", 2)
     rooms = [f"room-{number}" for number in range(12, 18)]
     record(database, *map(open_booking, rooms))
     turns: list[str] = []
@@ -329,14 +332,17 @@ def test_who_gives_up_waiting_stops_nobody(
         async with connected(database) as reader:
             with connection.transaction():
                 connection.execute("LOCK TABLE ledger_events IN ACCESS EXCLUSIVE MODE")
-                first = asyncio.create_task(reader.read("room-12", statuses))
-                second = asyncio.create_task(reader.read("room-12", statuses))
-                await asyncio.sleep(0.02)
-                first.cancel()
-            answer = await asyncio.wait_for(second, PATIENCE_SECONDS)
+                alone, gone, other = (
+                    asyncio.create_task(reader.read("room-12", statuses)) for _ in range(3)
+                )
+                await asyncio.sleep(0.02)  # the last two are one batch
+                alone.cancel()
+                gone.cancel()
+            answer = await asyncio.wait_for(other, PATIENCE_SECONDS)
             assert answer.made == ["pending"]
-            with pytest.raises(asyncio.CancelledError):
-                await first
+            for task in (alone, gone):
+                with pytest.raises(asyncio.CancelledError):
+                    await task
 
     run(scene())
 
@@ -362,22 +368,106 @@ def test_close_answers_what_was_asked_and_takes_no_more(
     run(scene())
 
 
-def test_without_threads_it_says_so(
+def test_close_waits_for_what_the_thread_and_later_turns_of_the_loop_make(
     run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record(database, open_booking("room-12"))
+    monkeypatch.setattr(opening, "ENTRIES_AT_ONCE", 1)
+    rooms = [f"room-{number}" for number in range(12, 18)]
+    record(database, *map(open_booking, [*rooms, "long"]))
+    record(database, change_status("long", "confirmed"))
 
     async def scene() -> None:
-        reader = HistoryReader(database)
-        monkeypatch.setattr(reader._thread, "submit", _no_threads)
-        with pytest.raises(RuntimeError, match="can't start new thread"):
-            await reader.read("room-12", statuses)
-        monkeypatch.undo()
-        assert (await reader.read("room-12", statuses)).made == ["pending"]
-        await reader.close()
+        async with connected(database) as reader:
+            asked = [asyncio.create_task(reader.read(one, statuses)) for one in ("room-12", "long")]
+            asked += [asyncio.create_task(reader.read(one, statuses)) for one in rooms]
+            await asyncio.sleep(0)
+            await reader.close()
+            assert all(one.done() for one in asked)
+            assert len([one.result() for one in asked]) == 8
 
     run(scene())
 
 
-def _no_threads(*_: object) -> None:
-    raise RuntimeError("can't start new thread")
+def test_nothing_of_a_history_stays_while_nobody_asks(run: Run, database: Database) -> None:
+    """It may be erased meanwhile."""
+    record(database, open_booking("room-12", reason="in hospital"))
+    kept: list[weakref.ref[Made]] = []
+
+    def make(history: History) -> Made:
+        made = Made(history)
+        kept.append(weakref.ref(made))
+        return made
+
+    async def scene() -> None:
+        async with connected(database) as reader:
+            for _ in range(2):
+                answer = await reader.read("room-12", make)
+                assert answer.made is kept[-1]()
+                del answer
+            await asyncio.sleep(0.01)
+            gc.collect()
+            assert [one() for one in kept] == [None, None]
+
+    run(scene())
+
+
+class Made:
+    def __init__(self, history: History) -> None:
+        self.history = history
+
+
+def test_more_long_histories_than_memory_is_meant_for_are_refused_and_none_is_opened_in_vain(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "ENTRIES_AT_ONCE", 1)
+    monkeypatch.setattr(opening, "LONG_ENTRIES_MAX", 4)
+    rooms = ["room-12", "room-13", "room-14"]
+    record(database, *map(open_booking, rooms))
+    record(database, *(change_status(one, "confirmed") for one in rooms))
+    go = threading.Event()
+    made: list[str] = []
+
+    def make(history: History) -> str:
+        assert go.wait(PATIENCE_SECONDS)
+        made.append(history[0].event.originator_id)
+        return made[-1]
+
+    async def scene() -> None:
+        async with connected(database) as reader:
+            first, second = (asyncio.create_task(reader.read(one, make)) for one in rooms[:2])
+            await asyncio.sleep(0)
+            with pytest.raises(Busy, match="long histories"):
+                await reader.read("room-14", make)
+            second.cancel()
+            go.set()
+            assert (await first).made == "room-12"
+            await asyncio.wait([second])
+            assert (await reader.read("room-14", make)).made == "room-14"
+
+    run(scene())
+    assert made == ["room-12", "room-14"]
+
+
+def test_many_rows_are_sorted_beside_the_loop(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "ROWS_AT_ONCE", 1)
+    record(database, open_booking("room-12"), change_status("room-12", "confirmed"))
+    threads: list[str] = []
+    sort = reader_module._sorted
+
+    def sorted_(*found: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return sort(*found)
+
+    monkeypatch.setattr(reader_module, "_sorted", sorted_)
+
+    async def scene() -> None:
+        async with connected(database) as reader:
+            for name in ("room-12", "room-12"):
+                assert (await reader.read(name, statuses)).made == ["pending", "confirmed"]
+            with pytest.raises(BookingNotFound):
+                await reader.read("room-13", statuses)
+
+    run(scene())
+    assert threads == ["history reader_0"] * 3 + [threading.current_thread().name]

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from loop_thread import LoopThread
 
 from ledger.database import Database
-from projections.reader import History, HistoryReader, Reading
+from projections.opening import History, Reading
+from projections.reader import HistoryReader
 from projections.recent_changes import Mark
 
 Found = Reading[History] | BaseException
@@ -22,11 +23,17 @@ class LoopReader:
         return self._loop.run(self._reader.read(booking_id, tuple, seen))
 
     def read_together(self, booking_ids: Sequence[str]) -> list[Found]:
-        """What each asker gets, all of one batch."""
+        """What each asker gets, all of one batch. The reader is connected."""
 
         async def ask() -> list[Found]:
+            # The first question is a batch of its own; who comes meanwhile is the next one.
+            first = asyncio.create_task(self._reader.read(booking_ids[0], len))
+            await asyncio.sleep(0)
             asked = [self._reader.read(one, tuple) for one in booking_ids]
-            return await asyncio.gather(*asked, return_exceptions=True)
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            await asyncio.wait([first])
+            first.exception()
+            return answers
 
         return self._loop.run(ask())
 

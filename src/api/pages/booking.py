@@ -18,7 +18,7 @@ from api.store import Store, TheStore
 from ledger.errors import BookingNotFound
 from projections.feed import head, read_decisions
 from projections.log import checkpoint_table
-from projections.reader import History
+from projections.opening import History
 from projections.rows import HistoryRow, PositionedDecision, history_row
 
 router = APIRouter(include_in_schema=False)

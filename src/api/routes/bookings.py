@@ -21,7 +21,7 @@ from api.routes.contract import (
     problems,
 )
 from ledger.errors import BookingNotFound
-from projections.reader import History
+from projections.opening import History
 
 router = APIRouter(prefix="/api/bookings", tags=["bookings"])
 
