@@ -35,20 +35,20 @@ SIZES = {
     for size in (
         Size(
             name="tiny",  # to see that it runs
-            rounds=2,
-            seconds=0.4,
-            bookings=2_000,
+            rounds=1,
+            seconds=0.2,
+            bookings=1_000,
             import_bookings=800,
             rebuild_events=3_000,
             runner_events=100,
             package_events=60,
             growth_base=2_000,
             growth_events=6_000,
-            growth_seconds=0.3,
+            growth_seconds=0.2,
             growth_import_rows=1_000,
             few_rounds=1,
             rebuild_rounds=1,
-            overload_seconds=2,
+            overload_seconds=1,
             overload_clients=200,
         ),
         Size(
