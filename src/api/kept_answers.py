@@ -13,6 +13,8 @@ from projections.recent_changes import Mark
 BYTES_MAX = 32 * 1024 * 1024
 SECONDS_MAX = 10.0
 """What was erased since must not stay in memory, and only whoever asks finds out that it was."""
+NOTES = 1 << 20
+"""What was asked for lately is noted at so many places; a hash gives the place."""
 
 
 @dataclass(slots=True)
@@ -44,7 +46,11 @@ class KeptAnswer:
 
 
 class KeptAnswers:
-    """By kind of answer and booking. It belongs to one event loop."""
+    """By kind of answer and booking. It belongs to one event loop.
+
+    What is asked for once only is not kept: memory that grows with each answer costs a third of the
+    time that it takes to make one.
+    """
 
     def __init__(
         self, bytes_max: int = BYTES_MAX, clock: Callable[[], float] = time.monotonic
@@ -54,6 +60,8 @@ class KeptAnswers:
         self._bytes = 0
         # In the order of `looked_at`.
         self._kept: OrderedDict[tuple[str, str], KeptAnswer] = OrderedDict()
+        self._noted, self._noted_before = bytearray(NOTES), bytearray(NOTES)
+        self._noted_since = clock()
 
     def get(self, kind: str, booking_id: str) -> KeptAnswer | None:
         """It may be out of date: whether it is right is to be asked with its mark."""
@@ -65,6 +73,8 @@ class KeptAnswers:
         before = self._kept.pop(name, None)
         if before is not None:
             self._bytes -= len(before.body)
+        elif not self._is_asked_again(name):
+            return
         answer.looked_at = self._clock()
         self._kept[name] = answer
         self._bytes += len(answer.body)
@@ -73,9 +83,19 @@ class KeptAnswers:
 
     def sweep(self) -> None:
         """Forget what nobody asked for lately."""
-        too_old = self._clock() - SECONDS_MAX
-        while self._kept and next(iter(self._kept.values())).looked_at < too_old:
+        now = self._clock()
+        while self._kept and next(iter(self._kept.values())).looked_at < now - SECONDS_MAX:
             self._forget_oldest()
+        if self._noted_since < now - SECONDS_MAX:
+            self._noted, self._noted_before = bytearray(NOTES), self._noted
+            self._noted_since = now
+
+    def _is_asked_again(self, name: tuple[str, str]) -> bool:
+        """Note it. Few pass for others: they are kept the first time."""
+        place = hash(name) % NOTES
+        is_noted = self._noted[place] or self._noted_before[place]
+        self._noted[place] = True
+        return bool(is_noted)
 
     def _forget_oldest(self) -> None:
         _, answer = self._kept.popitem(last=False)

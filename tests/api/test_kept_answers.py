@@ -17,12 +17,51 @@ def an_answer(size: int = 10) -> KeptAnswer:
     return KeptAnswer(b"x" * size, '"v1"', 1)
 
 
+def keep(kept: KeptAnswers, booking_id: str, answer: KeptAnswer) -> None:
+    """As it is asked for the second time."""
+    for _ in range(2):
+        kept.keep("history", booking_id, answer)
+
+
+def test_what_is_asked_for_once_is_not_kept_and_what_is_asked_for_again_is() -> None:
+    kept = KeptAnswers()
+    first, again = an_answer(), an_answer()
+    kept.keep("history", "4711", first)
+    kept.keep("booking", "4711", first)
+    assert (kept.get("history", "4711"), kept.get("booking", "4711")) == (None, None)
+
+    kept.keep("history", "4711", again)
+    assert (kept.get("history", "4711"), kept.get("booking", "4711")) == (again, None)
+
+
+def test_many_who_ask_again_do_not_get_in_each_others_way() -> None:
+    kept = KeptAnswers()
+    rooms = [f"room-{number}" for number in range(10_000)]
+    for _ in range(2):
+        for room in rooms:
+            kept.keep("history", room, an_answer())
+
+    assert all(kept.get("history", room) for room in rooms)
+
+
+def test_what_is_asked_for_again_much_later_is_asked_for_once() -> None:
+    clock = Clock()
+    kept = KeptAnswers(clock=clock)
+    kept.keep("history", "4711", an_answer())
+    for _ in range(2):
+        clock.now += SECONDS_MAX + 1
+        kept.sweep()
+    kept.keep("history", "4711", an_answer())
+
+    assert kept.get("history", "4711") is None
+
+
 def test_what_nobody_asks_for_is_forgotten_in_time() -> None:
     """It may have been erased since."""
     clock = Clock()
     kept = KeptAnswers(clock=clock)
-    kept.keep("history", "cold", an_answer())
-    kept.keep("history", "warm", an_answer())
+    keep(kept, "cold", an_answer())
+    keep(kept, "warm", an_answer())
     clock.now = SECONDS_MAX - 1
     warm = kept.get("history", "warm")
     assert warm is not None
@@ -37,15 +76,15 @@ def test_what_nobody_asks_for_is_forgotten_in_time() -> None:
 def test_memory_is_bounded_by_bytes_and_the_oldest_go_first() -> None:
     kept = KeptAnswers(bytes_max=100)
     for number in range(30):
-        kept.keep("history", f"room-{number}", an_answer(10))
-        kept.keep("history", f"room-{number}", an_answer(10))
+        keep(kept, f"room-{number}", an_answer(10))
+        keep(kept, f"room-{number}", an_answer(10))
 
     assert [n for n in range(30) if kept.get("history", f"room-{n}")] == list(range(20, 30))
 
 
 def test_kinds_of_answers_do_not_get_in_each_others_way(service: Service) -> None:
     service.open("4711")
-    for _ in range(2):
+    for _ in range(3):
         booking = service.client.get("/api/bookings/4711")
         history = service.client.get("/api/bookings/4711/status-history")
         assert booking.json()["status"] == "pending"
@@ -57,7 +96,7 @@ def test_an_answer_that_was_kept_is_as_fresh_as_any(service: Service) -> None:
     """G5, over and over on the same booking, with what is kept in between."""
     service.open("4711")
     for number, status in enumerate(("confirmed", "in_progress", "completed"), start=2):
-        for _ in range(2):
+        for _ in range(3):
             service.client.get("/api/bookings/4711/status-history")
         service.client.patch("/api/bookings/4711", json={"status": status})
         answer = service.client.get("/api/bookings/4711/status-history")
