@@ -67,6 +67,7 @@ class Watch(Generic[ResultT]):
         self._loop.remove_writer(self._socket)
 
     def _go_on(self, step: Callable[..., Statement], *given: Any) -> None:
+        result: ResultT | Exception
         try:
             prepared, parameters = step(*given)
             self._result = None
@@ -74,9 +75,14 @@ class Watch(Generic[ResultT]):
             if self._pgconn.flush():
                 self._loop.add_writer(self._socket, self._writable)
         except StopIteration as end:
-            self._end_with(end.value)
+            result = end.value
         except Exception as error:  # noqa: BLE001  # for whoever runs the steps
-            self._end_with(error)
+            result = error
+        else:
+            return
+        # Not from within the handling: what fails later would have the result in its chain, and
+        # show it to whoever logs it.
+        self._end_with(result)
 
     def _end_with(self, result: ResultT | Exception) -> None:
         # Nothing of it may stay while nobody comes: it may be erased meanwhile.
@@ -112,14 +118,15 @@ class Watch(Generic[ResultT]):
         # The last result counts: where the commit is refused, it follows one that looks well.
         assert self._steps is not None
         result = self._result
+        step: Callable[..., Statement] = self._steps.send
+        given: PGresult | psycopg.Error | None = result
         try:
             if result is None:
                 raise psycopg.OperationalError(self._pgconn.get_error_message())
             require(self._pgconn, result)
         except psycopg.Error as error:
-            self._go_on(self._steps.throw, error)
-        else:
-            self._go_on(self._steps.send, result)
+            step, given = self._steps.throw, error
+        self._go_on(step, given)
 
     def _fail(self, error: Exception) -> None:
         """The connection is lost."""

@@ -1,7 +1,8 @@
 """From stored events to what those want who ask for them, without holding up an event loop."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -13,9 +14,12 @@ from projections.recent_changes import Mark
 from projections.rows import PositionedEvent
 
 ENTRIES_AT_ONCE = 100
-"""Made on the event loop before others have their turn. A longer history is for a thread."""
-LONG_ENTRIES_MAX = 200_000
-"""Entries of long histories that wait for the thread, some 200 MB; who asks then is told Busy."""
+"""Opened on the event loop before all others have their turn, some 2 ms. A longer history is for a
+thread."""
+ENTRY_BYTES = 4_096
+"""A history counts as one entry more for each of these."""
+LONG_BYTES_MAX = 200_000_000
+"""Of long histories that wait for the thread; who asks then is told Busy."""
 
 ResultT = TypeVar("ResultT")
 History = Sequence[PositionedEvent]
@@ -57,67 +61,84 @@ class Found(NamedTuple):
     rows: Mapping[str, Sequence[PositionedRow]]
 
 
-Askers = Iterator[tuple[tuple[str, Make[Any]], list[Question]]]
-"""Who waits for the same, by booking and what is to be made."""
+class Work(NamedTuple):
+    """Who waits for the same, and what it is made of; `rows` is None where they have it."""
+
+    asking: list[Question]
+    make: Make[Any]
+    rows: Sequence[PositionedRow] | None
+    mark: Mark
 
 
 class Opener:
-    """Opens the events that questions are about, and answers them.
+    """Opens the events that questions are about, and answers them, in the order of the batches.
 
-    Questions about the same with an equal `make` get what was made once.
+    Questions of a batch about the same with an equal `make` get what was made once.
     """
 
     def __init__(self, mapper: EventMapper) -> None:
         self._mapper = mapper
+        self._work: deque[Work] = deque()
+        self._is_scheduled = False
         self._thread = one_thread("long histories")
-        self._long_entries = 0
-        """That wait for the thread."""
+        self._long_bytes = 0
+        """Of what waits for the thread."""
 
     def answer(self, questions: Sequence[Question], found: Found) -> None:
         askers: dict[tuple[str, Make[Any]], list[Question]] = {}
         for question in questions:
             askers.setdefault((question.booking_id, question.make), []).append(question)
-        self._answer(iter(askers.items()), found)
+        for (booking_id, make), asking in askers.items():
+            self._work.append(Work(asking, make, found.rows.get(booking_id), found.mark))
+        if not self._is_scheduled:
+            self._go_on()
 
     def close(self) -> None:
         """To be called when nobody waits for an answer."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _answer(self, askers: Askers, found: Found) -> None:
+    def _go_on(self) -> None:
+        self._is_scheduled = False
         entries = 0
-        for (booking_id, make), asking in askers:
-            rows = found.rows.get(booking_id)
-            if rows is None:
-                tell(asking, Reading(None, found.mark))
-            elif not rows:
-                tell(asking, BookingNotFound(booking_id=booking_id))
-            elif len(rows) > ENTRIES_AT_ONCE:
-                self._use_thread(asking, make, rows, found.mark)
-            else:
-                tell(asking, self._made(make, rows, found.mark))
-                entries += len(rows)
-                if entries >= ENTRIES_AT_ONCE:
-                    asyncio.get_running_loop().call_soon(self._answer, askers, found)
-                    return
+        while self._work:
+            if entries >= ENTRIES_AT_ONCE:
+                self._is_scheduled = True
+                asyncio.get_running_loop().call_soon(self._go_on)
+                return
+            entries += self._open(self._work.popleft())
 
-    def _use_thread(
-        self, asking: list[Question], make: Make[Any], rows: Sequence[PositionedRow], mark: Mark
-    ) -> None:
-        if self._long_entries >= LONG_ENTRIES_MAX:
+    def _open(self, work: Work) -> int:
+        """How many entries that was, for the loop."""
+        asking, make, rows, mark = work
+        if rows is None:
+            tell(asking, Reading(None, mark))
+        elif not rows:
+            tell(asking, BookingNotFound(booking_id=asking[0].booking_id))
+        elif _is_wanted(asking):
+            size = sum(len(row[4]) for row in rows)
+            entries = len(rows) + size // ENTRY_BYTES
+            if entries <= ENTRIES_AT_ONCE:
+                tell(asking, self._made(make, rows, mark))
+                return entries
+            self._use_thread(work, size)
+        return 0
+
+    def _use_thread(self, work: Work, size: int) -> None:
+        asking, make, rows, mark = work
+        if self._long_bytes >= LONG_BYTES_MAX:
             tell(asking, Busy("Too many long histories are being read; try again shortly."))
             return
 
-        def work() -> Result | None:
-            is_wanted = any(not question.answer.done() for question in asking)
-            return self._made(make, rows, mark) if is_wanted else None
+        def made() -> Result | None:
+            return self._made(make, rows or (), mark) if _is_wanted(asking) else None
 
         def ended(done: "asyncio.Future[Result | None]") -> None:
-            self._long_entries -= len(rows)
-            if not done.cancelled() and (made := done.result()) is not None:
-                tell(asking, made)
+            self._long_bytes -= size
+            if not done.cancelled() and (result := done.result()) is not None:
+                tell(asking, result)
 
-        self._long_entries += len(rows)
-        asyncio.get_running_loop().run_in_executor(self._thread, work).add_done_callback(ended)
+        self._long_bytes += size
+        asyncio.get_running_loop().run_in_executor(self._thread, made).add_done_callback(ended)
 
     def _made(self, make: Make[Any], rows: Sequence[PositionedRow], mark: Mark) -> Result:
         try:
@@ -126,6 +147,10 @@ class Opener:
             return Reading(make(history), mark)
         except Exception as error:  # noqa: BLE001  # raised where it is waited for
             return error
+
+
+def _is_wanted(asking: Sequence[Question]) -> bool:
+    return any(not question.answer.done() for question in asking)
 
 
 def tell(asking: Sequence[Question], result: Result) -> None:

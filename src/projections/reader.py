@@ -24,7 +24,7 @@ from projections.recent_changes import Mark, RecentChanges
 BATCH_BOOKINGS_MAX = 200
 QUEUE_BOOKINGS_MAX = 5_000
 ROWS_AT_ONCE = 1_000
-"""Sorted by booking on the event loop, which takes a millisecond. More are for the thread."""
+"""Sorted by booking on the event loop, some 1 ms. More are for the thread."""
 
 Asked = Found | tuple[Mark, set[str], PGresult]
 """What was found; of too many rows for the event loop, as it came: mark, bookings, rows."""

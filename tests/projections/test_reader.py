@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import uvloop
 from cutting_proxy import SHUTDOWN, CuttingProxy
+from eventsourcing.persistence import MapperDeserialisationError
 from loop_reader import LoopReader, reading
 from scenes import change_status, open_booking, record
 
@@ -22,7 +23,7 @@ from ledger.personal_data import Decision
 from ledger.steps import run as run_steps
 from projections import opening, recent_changes
 from projections import reader as reader_module
-from projections.opening import History, Reading
+from projections.opening import Found, History, Reading
 from projections.reader import HistoryReader
 from projections.recent_changes import Mark, RecentChanges
 
@@ -63,6 +64,15 @@ def known(reader: LoopReader, booking_id: str) -> Reading[History]:
 
 def statuses(history: History) -> list[str]:
     return [one.event.to_status for one in history]
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None:
+            yield one
+            waiting += [one.__cause__, one.__context__]
 
 
 def found(reading: Reading[History]) -> list[str] | None:
@@ -178,6 +188,9 @@ def test_what_cannot_be_read_is_told_to_whoever_asks_for_it_and_to_nobody_else(
     ours, newer = reader.read_together(["room-12", "room-14"])
 
     assert isinstance(newer, Exception)
+    assert not any(isinstance(one, StopIteration) for one in chain_of(newer)), (
+        "who logs it would log the rows of others"
+    )
     assert isinstance(ours, Reading)
     assert found(ours) == ["pending"]
     assert found(reader.read("room-13")) == ["pending"]
@@ -326,7 +339,8 @@ def test_a_statement_that_fails_is_no_end_either(
 def test_who_gives_up_waiting_stops_nobody(
     run: Run, database: Database, connection: psycopg.Connection
 ) -> None:
-    record(database, open_booking("room-12"))
+    record(database, open_booking("room-12"), open_booking("room-13"))
+    in_vain: list[History] = []
 
     async def scene() -> None:
         async with connected(database) as reader:
@@ -335,16 +349,18 @@ def test_who_gives_up_waiting_stops_nobody(
                 alone, gone, other = (
                     asyncio.create_task(reader.read("room-12", statuses)) for _ in range(3)
                 )
-                await asyncio.sleep(0.02)  # the last two are one batch
-                alone.cancel()
-                gone.cancel()
+                nobody = asyncio.create_task(reader.read("room-13", in_vain.append))
+                await asyncio.sleep(0.02)  # all but the first are one batch
+                for task in (alone, gone, nobody):
+                    task.cancel()
             answer = await asyncio.wait_for(other, PATIENCE_SECONDS)
             assert answer.made == ["pending"]
-            for task in (alone, gone):
+            for task in (alone, gone, nobody):
                 with pytest.raises(asyncio.CancelledError):
                     await task
 
     run(scene())
+    assert in_vain == []
 
 
 def test_close_answers_what_was_asked_and_takes_no_more(
@@ -388,9 +404,15 @@ def test_close_waits_for_what_the_thread_and_later_turns_of_the_loop_make(
     run(scene())
 
 
-def test_nothing_of_a_history_stays_while_nobody_asks(run: Run, database: Database) -> None:
+def test_nothing_of_a_history_stays_while_nobody_asks(
+    run: Run, database: Database, connection: psycopg.Connection
+) -> None:
     """It may be erased meanwhile."""
     record(database, open_booking("room-12", reason="in hospital"))
+    connection.execute(
+        "INSERT INTO ledger_events SELECT 'room-13', 1, 'Booking.Moved', state, 2"
+        " FROM ledger_events"
+    )
     kept: list[weakref.ref[Made]] = []
 
     def make(history: History) -> Made:
@@ -404,9 +426,14 @@ def test_nothing_of_a_history_stays_while_nobody_asks(run: Run, database: Databa
                 answer = await reader.read("room-12", make)
                 assert answer.made is kept[-1]()
                 del answer
+            with pytest.raises(MapperDeserialisationError):
+                await reader.read("room-13", make)
             await asyncio.sleep(0.01)
             gc.collect()
             assert [one() for one in kept] == [None, None]
+            assert not any(isinstance(one, Found) for one in gc.get_objects()), "rows are kept"
+            assert reader._watch is not None
+            assert reader._watch._result is None
 
     run(scene())
 
@@ -420,7 +447,7 @@ def test_more_long_histories_than_memory_is_meant_for_are_refused_and_none_is_op
     run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(opening, "ENTRIES_AT_ONCE", 1)
-    monkeypatch.setattr(opening, "LONG_ENTRIES_MAX", 4)
+    monkeypatch.setattr(opening, "LONG_BYTES_MAX", 500)
     rooms = ["room-12", "room-13", "room-14"]
     record(database, *map(open_booking, rooms))
     record(database, *(change_status(one, "confirmed") for one in rooms))
