@@ -5,7 +5,7 @@ import gc
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
@@ -54,6 +54,14 @@ async def connected(database: Database) -> AsyncIterator[HistoryReader]:
         yield opened
     finally:
         await opened.close()
+
+
+@contextmanager
+def nobody_can_read(connection: psycopg.Connection) -> Iterator[None]:
+    """Who asks for events waits until the end."""
+    with connection.transaction():
+        connection.execute("LOCK TABLE ledger_events IN ACCESS EXCLUSIVE MODE")
+        yield
 
 
 def known(reader: LoopReader, booking_id: str) -> Reading[History]:
@@ -203,8 +211,7 @@ def test_the_loop_goes_on_while_the_database_waits(
 
     async def scene() -> None:
         async with connected(database) as reader:
-            with connection.transaction():
-                connection.execute("LOCK TABLE ledger_events IN ACCESS EXCLUSIVE MODE")
+            with nobody_can_read(connection):
                 asked = asyncio.create_task(reader.read("room-12", statuses))
                 for _ in range(20):
                     await asyncio.sleep(0.005)
@@ -344,8 +351,7 @@ def test_who_gives_up_waiting_stops_nobody(
 
     async def scene() -> None:
         async with connected(database) as reader:
-            with connection.transaction():
-                connection.execute("LOCK TABLE ledger_events IN ACCESS EXCLUSIVE MODE")
+            with nobody_can_read(connection):
                 alone, gone, other = (
                     asyncio.create_task(reader.read("room-12", statuses)) for _ in range(3)
                 )
@@ -370,8 +376,7 @@ def test_close_answers_what_was_asked_and_takes_no_more(
 
     async def scene() -> None:
         async with connected(database) as reader:
-            with connection.transaction():
-                connection.execute("LOCK TABLE ledger_events IN ACCESS EXCLUSIVE MODE")
+            with nobody_can_read(connection):
                 asked = [asyncio.create_task(reader.read("room-12", statuses)) for _ in range(5)]
                 await asyncio.sleep(0.02)
                 closing = asyncio.create_task(reader.close())
