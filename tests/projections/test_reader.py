@@ -223,7 +223,7 @@ def test_the_loop_goes_on_while_the_database_waits(
 
 
 def test_who_asks_together_for_the_same_gets_what_was_made_once(
-    run: Run, database: Database
+    run: Run, database: Database, connection: psycopg.Connection
 ) -> None:
     record(database, open_booking("room-12"), open_booking("room-13"))
     made: list[list[str]] = []
@@ -234,9 +234,14 @@ def test_who_asks_together_for_the_same_gets_what_was_made_once(
 
     async def scene() -> None:
         async with connected(database) as reader:
-            blocker = asyncio.create_task(reader.read("room-13", statuses))
-            await asyncio.sleep(0)  # who comes now is in the next batch
-            asked = [reader.read(one, make) for one in ("room-12", "room-13", "room-12")]
+            with nobody_can_read(connection):
+                blocker = asyncio.create_task(reader.read("room-13", statuses))
+                await asyncio.sleep(0)  # who comes now is in the next batch
+                asked = [
+                    asyncio.create_task(reader.read(one, make))
+                    for one in ("room-12", "room-13", "room-12")
+                ]
+                await asyncio.sleep(0)
             answers = await asyncio.gather(*asked)
             assert [answer.made for answer in answers] == ["room-12", "room-13", "room-12"]
             await blocker
@@ -270,7 +275,10 @@ def test_a_long_history_is_for_the_thread_and_short_ones_do_not_wait_for_it(
 
 
 def test_others_have_their_turn_between_many_histories(
-    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    database: Database,
+    connection: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(opening, "ENTRIES_AT_ONCE", 2)
     rooms = [f"room-{number}" for number in range(12, 18)]
@@ -283,10 +291,12 @@ def test_others_have_their_turn_between_many_histories(
 
     async def scene() -> None:
         async with connected(database) as reader:
-            blocker = asyncio.create_task(reader.read("room-12", statuses))
-            await asyncio.sleep(0)
-            await asyncio.gather(*(reader.read(one, make) for one in rooms))
-            await blocker
+            with nobody_can_read(connection):
+                blocker = asyncio.create_task(reader.read("room-12", statuses))
+                await asyncio.sleep(0)  # who comes now is in the next batch
+                asked = [asyncio.create_task(reader.read(one, make)) for one in rooms]
+                await asyncio.sleep(0)
+            await asyncio.gather(blocker, *asked)
 
     run(scene())
     assert "".join(turn[0] for turn in turns).startswith("mmoommoomm")
