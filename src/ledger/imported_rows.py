@@ -1,5 +1,6 @@
 """Rows of another system's history, checked, on their way to the ledger."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
@@ -38,6 +39,22 @@ class ImportedRows:
         self.occurred_at.append(occurred_at)
         self.personal.append(personal)
         self.fingerprints.append(fingerprint)
+
+    def extend(
+        self,
+        booking_ids: Iterable[str],
+        to_statuses: Iterable[str],
+        claimed_from: Iterable[str | None],
+        occurred_at: Iterable[str],
+        personal: Iterable[str | None],
+        fingerprints: Iterable[int],
+    ) -> None:
+        self.booking_ids.extend(booking_ids)
+        self.to_statuses.extend(to_statuses)
+        self.claimed_from.extend(claimed_from)
+        self.occurred_at.extend(occurred_at)
+        self.personal.extend(personal)
+        self.fingerprints.extend(fingerprints)
 
     def columns(
         self,

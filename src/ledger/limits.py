@@ -48,9 +48,19 @@ def check_reason(text: str, field: str = "reason") -> str:
     """Any text that PostgreSQL can store; it may have several lines and may be empty."""
     if len(text) > REASON_LENGTH_MAX:
         raise InvalidField(field, f"must have at most {REASON_LENGTH_MAX} characters")
-    if _UNSTORABLE.search(text):
+    if not is_storable(text):
         raise InvalidField(field, "must not contain NUL characters or lone surrogates")
     return text
+
+
+def is_one_line(text: str) -> bool:
+    """Whether it has no control characters, which ids, names and statuses must not have."""
+    return text.isprintable() or not _CONTROL.search(text)  # the former is quicker
+
+
+def is_storable(text: str) -> bool:
+    """Whether it is a text that PostgreSQL can store."""
+    return text.isprintable() or not _UNSTORABLE.search(text)
 
 
 def check_metadata(metadata: dict[str, Any], field: str = "metadata") -> dict[str, Any]:
@@ -88,7 +98,7 @@ def check_time(time: datetime, field: str = "occurredAt") -> datetime:
 def _one_line(text: str, field: str, length_max: int) -> str:
     if not 0 < len(text) <= length_max:
         raise InvalidField(field, f"must have 1 to {length_max} characters")
-    if not text.isprintable() and _CONTROL.search(text):  # the former is quicker
+    if not is_one_line(text):
         raise InvalidField(field, "must not contain control characters or lone surrogates")
     return text
 

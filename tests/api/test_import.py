@@ -22,8 +22,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api.cli import main
+from api.imports import fingerprints
 from api.imports import reading as import_reading
-from api.imports import rows as import_rows
 from api.imports.chunks import CHUNK_ROWS
 from api.imports.reading import SMALL_BYTES
 from api.imports.rows import RowReader
@@ -281,7 +281,7 @@ class TestImportedAgain:
         assert rows.fingerprints == FINGERPRINTS
 
     def test_occurrences_are_counted_in_flat_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(import_rows, "OCCURRENCES_MAX", 2)
+        monkeypatch.setattr(fingerprints, "OCCURRENCES_MAX", 2)
         reader = RowReader(bytes(32), DEFAULT)
 
         def fingerprint(booking_id: str) -> int:
@@ -295,7 +295,8 @@ class TestImportedAgain:
         assert len({fingerprint("A") for _ in range(3)}) == 3
         for number in range(10):
             fingerprint(f"C{number}")
-        assert len(reader._occurrences) + len(reader._older_occurrences) <= 5
+        kept = reader._fingerprints
+        assert len(kept._occurrences) + len(kept._older_occurrences) <= 5
 
 
 FINGERPRINTS = [-5359783548740212831, 412330472493360934]

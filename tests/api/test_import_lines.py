@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.imports import formats
 from api.imports import lines as import_lines
+from api.imports.csv_rows import CsvRows
+from api.imports.formats import Reject
 from api.imports.lines import Lines
 
 
@@ -72,6 +73,19 @@ def test_a_row_that_is_given_back_is_read_once_more() -> None:
     assert lines.number == 4
 
 
+def test_lines_that_are_taken_and_given_back_are_read_again() -> None:
+    lines = lines_of("1\n2\n3\n")
+    taken = iter(lines)
+    assert next(taken) == "1\n"
+    assert lines.take(5) == ["2\n", "3\n"]
+    assert lines.number == 3
+    lines.give_back(["2\n", "3\n"])
+    lines.begin_row()
+    assert (next(taken), lines.first) == ("2\n", 2)
+    assert lines.take(1) == ["3\n"]
+    assert lines.take(1) == []
+
+
 def test_a_quote_that_is_never_closed_takes_few_lines_along(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -89,10 +103,10 @@ def test_a_quote_that_is_never_closed_takes_few_lines_along(
     content = "bookingId,toStatus,createdAt\n" + 'b","a\n' * 50 + "L-1,pending,2026-01-05\n"
     text = io.TextIOWrapper(io.BytesIO(content.encode()), "utf-8", newline="")
 
-    *rejects, row = formats._csv(Counted(text))
+    *rejects, row = CsvRows(Counted(text)).one_by_one()
 
     assert [(type(one), getattr(one, "line", None)) for one in rejects] == [
-        (formats.Reject, number) for number in range(2, 52)
+        (Reject, number) for number in range(2, 52)
     ]
     assert "L-1" in row  # type: ignore[operator]
     assert looked_at < 52 * 4

@@ -1,11 +1,18 @@
 """From a file to chunks: checked rows, ready for the ledger, and those that cannot be taken."""
 
+import gzip
+import io
+import zlib
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from api.imports.formats import Format, Reject, Rows, UnreadableFile, Values
+from api.imports.csv_rows import CsvRows
+from api.imports.formats import Format, OneByOne, Reject, RowsOfFormat, UnreadableFile
+from api.imports.lines import Lines
+from api.imports.ndjson_rows import NdjsonRows
 from api.imports.rows import RowReader
 from ledger.errors import Refusal
 from ledger.imported_rows import ImportedRows
@@ -29,15 +36,22 @@ class Chunk:
 def read_chunks(
     binary: BinaryIO, format_: Format, reader: RowReader, *, gzipped: bool
 ) -> Generator[Chunk, None, None]:
-    """Raises UnreadableFile, behind the rows before the damage. Close it before the file."""
-    source = Rows(binary, format_, gzipped=gzipped)
-    values = iter(source)
+    """Raises UnreadableFile, behind the rows before the damage. Close it before the file.
+
+    Bytes that are not UTF-8 become lone surrogates, which no value may contain: the row that
+    has them is rejected, with its line number, and the others are read.
+    """
+    stream = cast("BinaryIO", gzip.GzipFile(fileobj=binary)) if gzipped else binary
+    text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="")
     sized = binary.seekable()
     try:
+        with _damage_named():
+            source = _Source(Lines(text), format_)
         while True:
             chunk = Chunk()
             try:
-                _fill(chunk, source, values, reader)
+                with _damage_named():
+                    source.fill(chunk, reader)
             except UnreadableFile:
                 yield chunk  # what stands before the damage
                 raise
@@ -46,15 +60,40 @@ def read_chunks(
             chunk.bytes_read = binary.tell() if sized else None
             yield chunk
     finally:
-        values.close()
+        text.detach()
 
 
-def _fill(chunk: Chunk, source: Rows, found: Iterator[Values | Reject], reader: RowReader) -> None:
-    for values in islice(found, CHUNK_ROWS):
-        if isinstance(values, Reject):
-            chunk.rejects.append(values)
-            continue
-        try:
-            reader.read(values, chunk.rows)
-        except Refusal as error:
-            chunk.rejects.append(source.reject(str(error)))
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UnreadableFile(f"The compressed file is damaged: {error}.") from error
+
+
+class _Source:
+    """Rows on their way into chunks: many at once, and one by one where that cannot be."""
+
+    def __init__(self, lines: Lines, format_: Format) -> None:
+        self._lines = lines
+        self._rows: RowsOfFormat = CsvRows(lines) if format_ == "csv" else NdjsonRows(lines)
+        self._one_by_one = self._rows.one_by_one()
+
+    def fill(self, chunk: Chunk, reader: RowReader) -> None:
+        while len(chunk) < CHUNK_ROWS and (lines := self._lines.take(CHUNK_ROWS - len(chunk))):
+            try:
+                reader.read_all(self._rows.at_once(lines), chunk.rows)
+            except OneByOne:
+                self._lines.give_back(lines)
+                self._fill_one_by_one(chunk, reader, len(lines))
+
+    def _fill_one_by_one(self, chunk: Chunk, reader: RowReader, count: int) -> None:
+        for values in islice(self._one_by_one, count):
+            if isinstance(values, Reject):
+                chunk.rejects.append(values)
+                continue
+            try:
+                reader.read(values, chunk.rows)
+            except Refusal as error:
+                reject = Reject(self._lines.first, str(error), self._lines.row())
+                chunk.rejects.append(reject)

@@ -20,7 +20,7 @@ BYTE_ORDER_MARK = "\ufeff"
 class Lines:
     """Lines with their ends, numbered from 1, and those that the present row has taken.
 
-    Raises csv.Error where a row takes more lines, or is longer, than any row should be.
+    Iterating raises csv.Error where a row takes more lines, or is longer, than any row should be.
     """
 
     def __init__(self, text: io.TextIOWrapper) -> None:
@@ -41,6 +41,24 @@ class Lines:
             if len(taken) > 1 and self._is_too_long():
                 raise csv.Error("row has too many lines")
             yield line
+
+    def take(self, count: int) -> list[str]:
+        """The next lines, of no row yet, at most `count`; none at the end.
+
+        No more than wait: where the rest cannot be read, the error comes when all before it is
+        taken.
+        """
+        waiting = self._waiting
+        if not waiting:
+            self._refill()
+        lines = [waiting.popleft() for _ in range(min(count, len(waiting)))]
+        self.number += len(lines)
+        return lines
+
+    def give_back(self, lines: list[str]) -> None:
+        """To be read again. They are those that were taken last."""
+        self._waiting.extendleft(reversed(lines))
+        self.number -= len(lines)
 
     @property
     def first(self) -> int:
@@ -63,8 +81,7 @@ class Lines:
         A quote that is never closed takes the lines after it along, which may be good rows.
         """
         first, *others = self._taken
-        self._waiting.extendleft(reversed(others))
-        self.number -= len(others)
+        self.give_back(others)
         return first.rstrip("\r\n")
 
     def _refill(self) -> bool:

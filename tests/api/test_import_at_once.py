@@ -1,0 +1,261 @@
+"""Rows that are read many at once say what they say one by one, whatever is among them."""
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from unittest import mock
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from api.imports import chunks, fingerprints, lines
+from api.imports.chunks import Chunk, read_chunks
+from api.imports.csv_rows import CsvRows
+from api.imports.fingerprints import Fingerprints
+from api.imports.formats import COLUMNS, EXPORTED, Format, OneByOne, UnreadableFile
+from api.imports.ndjson_rows import NdjsonRows
+from api.imports.rows import RowReader
+from ledger.workflow import DEFAULT
+
+KEY = bytes(32)
+TIME = "2026-01-01T10:00:00Z"
+
+PLAIN_VALUES = {
+    "bookingId": ["A", "B", "ü", "a b"],
+    "fromStatus": ["", "pending", "Elsewhere"],
+    "toStatus": ["pending", "confirmed"],
+    "changedBy": ["", "anna", "agent\u00a0007"],
+    "reason": ["", "late, again", '"so"'],
+    "metadata": ["", "{}", '{"b":1,"a":[null,true]}', "null"],
+    "createdAt": [TIME, "2026-12-31T23:59:59Z", "1900-01-01T00:00:00Z"],
+}
+
+
+def nested(depth: int) -> str:
+    return '{"a":' + "[" * depth + "]" * depth + "}"
+
+
+ODD_VALUES = {
+    "bookingId": ["", "x" * 201, "a\tb", "\x00", "a\u200b", "\udcfc", "x" * 200],
+    "fromStatus": ["x" * 101, "a\x1f", "x" * 100],
+    "toStatus": ["", "Gone", "Pending", "a\nb"],
+    "changedBy": ["x" * 201, "two\nlines", "\udcfc", "x" * 200],
+    "reason": ["x" * 2_001, "two\nlines", "a\x00", "\ud83d", "a\rb", "x" * 2_000, "a\n" * 4],
+    "metadata": [
+        *("{", "[1]", '"x"', "{},{}", '{"a":1}]', "1", " {} ", '{"a":{}', '{"a":0.1,"a":1}'),
+        *('{"a":"\\u0000"}', '{"a":"\\\\u0000"}', '{"a":"\\ud800"}', '{"a":NaN}', '{"a":"1e5"}'),
+        *('{"a":1e20}', '{"a":1E400}', '{"a":18446744073709551616}', f'{{"a":{10**65}}}'),
+        *(f'{{"a":"{"x" * length}"}}' for length in (65_528, 65_529)),
+        *(nested(depth) for depth in (99, 100, 300)),
+        '{"a":"' + "[" * 101 + '"}',
+    ],
+    "createdAt": [
+        *("", "2026-01-01", "2026-02-30T10:00:00Z", "2026-01-01T24:00:00Z"),
+        *("2026-01-01T23:60:00Z", "1899-12-31T23:59:59Z", "3000-01-01T00:00:00Z"),
+        *("2026-01-01T10:00:00", "2026-01-01 10:00:00z", "2026-01-01T10:00:00.5+02:00"),
+        *("2999-12-31T23:59:59-01:00", "2026-01-01T10:00:0٠Z", "2026-01-01T10:00:00Z "),
+    ],
+}
+plain_rows = st.fixed_dictionaries({n: st.sampled_from(v) for n, v in PLAIN_VALUES.items()})
+
+
+@st.composite
+def odd_rows(draw: st.DrawFn) -> dict[str, str]:
+    row = draw(plain_rows)
+    column = draw(st.sampled_from(COLUMNS))
+    return {
+        **row,
+        column: draw(st.sampled_from([odd for odd in ODD_VALUES[column] if len(odd) < 1_000])),
+    }
+
+
+def csv_lines(row: dict[str, str]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerow(row[name] for name in COLUMNS)
+    return text.getvalue()
+
+
+def ndjson_line(row: dict[str, str]) -> str:
+    """Empty values left out or null; metadata as an object where it is one."""
+    document: dict[str, object] = {name: row[name] or None for name in COLUMNS}
+    if row["fromStatus"] == "":
+        del document["fromStatus"]
+    with suppress(ValueError):
+        document["metadata"] = json.loads(row["metadata"])
+    return json.dumps(document) + "\n"
+
+
+CSV_NOISE = [
+    *("\n", "A,pending\n", f"A,,pending,,,,{TIME},more\n", f'A,,pending,"anna,,,{TIME}\n', '"\n'),
+    f'A,,pending,,"two\nlines",,{TIME}\n',
+    f'A,,pending,,"two\nor\nthree\nlines",,{TIME}\n',
+]
+GOOD = f'{{"bookingId":"A","toStatus":"pending","createdAt":"{TIME}"'
+NDJSON_NOISE = [
+    *("\n", "{\n", "[]\n", " {} \n", "1\n"),
+    *(
+        f"{GOOD},{more}}}\n"
+        for more in (
+            *('"bookingId":1', '"toStatus":[]', '"fromStatus":{}', '"createdAt":7', '"reason":0'),
+            *('"metadata":false', '"metadata":0', '"metadata":""', '"metadata":[]'),
+            *('"id":7,"version":{}', '"other":1', '"metadata":{"a":NaN}'),
+            *(f'"metadata":{{"a":{number}}}' for number in (10**18, 2**64, 10**22)),
+        )
+    ),
+]
+
+csv_files = st.lists(
+    plain_rows.map(csv_lines) | odd_rows().map(csv_lines) | st.sampled_from(CSV_NOISE), max_size=12
+)
+ndjson_files = st.lists(
+    plain_rows.map(ndjson_line) | odd_rows().map(ndjson_line) | st.sampled_from(NDJSON_NOISE),
+    max_size=12,
+)
+
+
+def read(content: bytes, format_: Format, *, gzipped: bool = False) -> list[Any]:
+    """The chunks; at their end the error, where there was one."""
+    reader = RowReader(KEY, DEFAULT)
+    found: list[Any] = []
+    with io.BytesIO(content) as binary:
+        try:
+            found.extend(read_chunks(binary, format_, reader, gzipped=gzipped))
+        except UnreadableFile as error:
+            found.append(error)
+    return found
+
+
+@contextmanager
+def only_one_by_one() -> Iterator[None]:
+    with (
+        mock.patch.object(CsvRows, "at_once", side_effect=OneByOne),
+        mock.patch.object(NdjsonRows, "at_once", side_effect=OneByOne),
+    ):
+        yield
+
+
+def together(read: list[Chunk]) -> tuple[list[list[object]], list[object]]:
+    """All rows and all rejects, wherever chunks end."""
+    columns: list[list[object]] = [[] for _ in range(6)]
+    for chunk in read:
+        for column, more in zip(columns, chunk.rows.columns(), strict=True):
+            column.extend(more)
+    return columns, [reject for chunk in read for reject in chunk.rejects]
+
+
+def require_the_same(content: bytes, format_: Format, block: int) -> None:
+    with (
+        mock.patch.object(lines, "BLOCK_LENGTH", block),
+        mock.patch.object(lines, "ROW_LINES_MAX", 3),
+        mock.patch.object(chunks, "CHUNK_ROWS", 5),
+    ):
+        with only_one_by_one():
+            expected = read(content, format_)
+        found = read(content, format_)
+    assert together(found) == together(expected)
+    assert all(0 < len(chunk) <= 5 for chunk in found)
+
+
+class TestTheSameAsOneByOne:
+    @given(csv_files, st.sampled_from([40, 150, 65_536]))
+    @example([csv_lines(dict.fromkeys(COLUMNS, ""))], 65_536)
+    def test_csv(self, rows: list[str], block: int) -> None:
+        content = ",".join(COLUMNS) + "\n" + "".join(rows)
+        require_the_same(content.encode("utf-8", "surrogatepass"), "csv", block)
+
+    @given(ndjson_files, st.sampled_from([40, 150, 65_536]))
+    def test_ndjson(self, rows: list[str], block: int) -> None:
+        require_the_same("".join(rows).encode("utf-8", "surrogatepass"), "ndjson", block)
+
+    @pytest.mark.parametrize("column", COLUMNS)
+    def test_each_odd_value_among_plain_ones(self, column: str) -> None:
+        plain = {name: values[0] for name, values in PLAIN_VALUES.items()}
+        for odd in ODD_VALUES[column]:
+            self._csv_among_plain_ones(csv_lines(plain | {column: odd}))
+            self._ndjson_among_plain_ones(ndjson_line(plain | {column: odd}))
+
+    def test_all_else_that_is_odd_among_plain_ones(self) -> None:
+        for noise in CSV_NOISE:
+            self._csv_among_plain_ones(noise)
+        for noise in NDJSON_NOISE:
+            self._ndjson_among_plain_ones(noise)
+
+    def _csv_among_plain_ones(self, odd: str) -> None:
+        content = f"{','.join(COLUMNS)}\n" + odd.join([f"A,,pending,,,,{TIME}\n"] * 2)
+        require_the_same(content.encode("utf-8", "surrogatepass"), "csv", 65_536)
+
+    def _ndjson_among_plain_ones(self, odd: str) -> None:
+        content = odd.join([GOOD + "}\n"] * 2)
+        require_the_same(content.encode("utf-8", "surrogatepass"), "ndjson", 65_536)
+
+    @given(
+        st.lists(st.lists(st.sampled_from([b"[1]", b"[2]", b"[3]", b"[4]"]), max_size=4)),
+        st.integers(1, 5),
+    )
+    def test_fingerprints(self, parts: list[list[bytes]], occurrences_max: int) -> None:
+        with mock.patch.object(fingerprints, "OCCURRENCES_MAX", occurrences_max):
+            at_once, one_by_one = Fingerprints(KEY), Fingerprints(KEY)
+            for part in parts:
+                assert at_once.of_all(part) == [one_by_one.of(content) for content in part]
+
+
+class TestWhatIsReadAtOnce:
+    @pytest.mark.parametrize("format_", ["csv", "ndjson"])
+    def test_plain_rows_all_are(self, format_: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+        rows = [
+            {
+                "bookingId": f"B{number}", "fromStatus": "Elsewhere", "toStatus": "pending",
+                "changedBy": "ünal\u00a0k", "reason": "late, again", "createdAt": TIME,
+                "metadata": '{"a":null,"b":"' + "{" * 90 + '"}',
+            }
+            for number in range(5_000)
+        ]  # fmt: skip
+        if format_ == "csv":
+            content = ",".join(COLUMNS) + "\n" + "".join(map(csv_lines, rows))
+        else:
+            content = "".join(map(ndjson_line, rows))
+        monkeypatch.setattr(RowReader, "read", None)
+        assert [len(chunk) for chunk in read(content.encode(), format_)] == [2_000, 2_000, 1_000]
+
+    def test_columns_that_a_ledger_adds_and_lacks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(RowReader, "read", None)
+        content = f"{EXPORTED[0]},createdAt,toStatus,bookingId\n7,{TIME},pending,A\n"
+        (chunk,) = read(content.encode(), "csv")
+        assert [column[0] for column in chunk.rows.columns()[:5]] == [
+            "A",
+            "pending",
+            None,
+            TIME,
+            None,
+        ]
+
+    def test_other_times_are(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(RowReader, "read", None)
+        content = "bookingId,toStatus,createdAt\nA,pending,2026-01-01T10:00:00.5+02:00\n"
+        (chunk,) = read(content.encode(), "csv")
+        assert chunk.rows.occurred_at == ["2026-01-01T08:00:00.500000Z"]
+
+    def test_an_odd_row_leaves_those_far_from_it_at_once(self) -> None:
+        rows = [f"B{number},pending,{TIME}\n" for number in range(10_000)]
+        rows[5_000] = "odd\n"
+        with mock.patch.object(RowReader, "read", autospec=True, side_effect=RowReader.read) as one:
+            found = read("".join(("bookingId,toStatus,createdAt\n", *rows)).encode(), "csv")
+        assert sum(map(len, found)) == 10_000
+        assert 0 < one.call_count <= 2_000
+
+    def test_all_before_the_damage_of_an_archive_is_read(self) -> None:
+        rows = "".join(f"B{number},pending,{TIME}\n" for number in range(20_000))
+        archive = gzip.compress(f"bookingId,toStatus,createdAt\n{rows}".encode())
+        for damaged in (archive[: len(archive) // 2], archive[:-8] + bytes(8)):
+            with only_one_by_one():
+                *expected, why = read(damaged, "csv", gzipped=True)
+            *found, error = read(damaged, "csv", gzipped=True)
+            assert isinstance(error, UnreadableFile)
+            assert str(error) == str(why)
+            assert together(found) == together(expected)
+            assert len(together(found)[0][0]) > 1_000
