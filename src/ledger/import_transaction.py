@@ -13,7 +13,7 @@ from psycopg.sql import SQL
 from ledger.appending import COPY, COPY_KEYS
 from ledger.database import Database
 from ledger.event_store import lock_statement
-from ledger.import_events import ImportedEvents, NewFingerprints, NewKeys, text_value
+from ledger.import_events import ImportedEvents, fingerprint_rows, key_rows, text_value
 from ledger.imported_rows import ImportedRows
 from ledger.master_key import NONCE_BYTES
 from ledger.sealing import BookingKey
@@ -72,15 +72,18 @@ class Overtaken(Exception):
 
 
 class Decided:
-    """What follows from rows, with `head` as the newest position of the ledger."""
+    """What follows from rows, with `head` as the newest position of the ledger: rows as COPY
+    takes them, nothing where there are none."""
 
-    def __init__(self, source: str, recorded_at: datetime, head: int) -> None:
-        self.taken = Taken()
+    def __init__(
+        self, taken: Taken, head: int, events: ImportedEvents, keys: bytes, fingerprints: bytes
+    ) -> None:
+        self.taken = taken
         self.head = head
-        self.blocks: list[bytes] = []
-        self.events = ImportedEvents(source, recorded_at, head, self.blocks.append)
-        self.keys = NewKeys()
-        self.fingerprints = NewFingerprints()
+        self.first = events.first
+        self.events = events.rows()
+        self.keys = keys
+        self.fingerprints = fingerprints
         self.is_committing = False
         """From here on it may be in the ledger though we are not told."""
 
@@ -119,9 +122,8 @@ class ImportTransaction:
         head = self._load(cursor, rows.booking_ids)
         taken_before = self._taken_before(cursor, rows)
         self._before = set(zip(rows.booking_ids, rows.fingerprints, strict=True))
-        decided = Decided(self._source, self._clock(), head)
-        self._decide(rows, taken_before, decided)
-        self._head = decided.events.position
+        decided = self._decide(rows, taken_before, head)
+        self._head = decided.taken.position
         return decided
 
     def store(self, connection: psycopg.Connection, decided: Decided) -> None:
@@ -163,21 +165,21 @@ class ImportTransaction:
         """Whether it is in the ledger though its commit was cut off. As `Transaction` has it:
         the lock is waited for, the first event speaks for all, and without events rows can be
         taken anew."""
-        if decided.events.first is None:
+        if decided.first is None:
             return False
         with connection.transaction():
             connection.execute(self._lock)
             found = connection.execute(AT_POSITION, (decided.head + 1,)).fetchone()
-        return found == decided.events.first
+        return found == decided.first
 
     def _write(self, cursor: psycopg.Cursor[Any], decided: Decided) -> None:
-        if decided.events.first is not None:
-            _send(cursor, COPY, b"".join(decided.blocks))
+        if decided.events:
+            _send(cursor, COPY, decided.events)
         if decided.keys:
-            _send(cursor, COPY_KEYS, decided.keys.rows())
+            _send(cursor, COPY_KEYS, decided.keys)
         if decided.fingerprints:
-            _send(cursor, COPY_FINGERPRINTS, decided.fingerprints.rows())
-        if decided.events.first is not None:
+            _send(cursor, COPY_FINGERPRINTS, decided.fingerprints)
+        if decided.events:
             cursor.execute(NOTIFY, (self._channel,))
 
     def _commit(self, connection: psycopg.Connection, decided: Decided) -> None:
@@ -215,9 +217,12 @@ class ImportTransaction:
         found = set(cursor.execute(LOAD_TAKEN, columns, prepare=True).fetchall())
         return found.union(self._before.intersection(asked))
 
-    def _decide(self, rows: ImportedRows, before: set[tuple[str, int]], decided: Decided) -> None:
-        taken, known, events = decided.taken, self._known, decided.events
-        new_fingerprint, new_event = decided.fingerprints.append, events.append
+    def _decide(self, rows: ImportedRows, before: set[tuple[str, int]], head: int) -> Decided:
+        taken, known = Taken(), self._known
+        events = ImportedEvents(self._source, self._clock(), head)
+        keys: list[tuple[bytes, bytes]] = []
+        fingerprinted: list[bytes] = []
+        fingerprints: list[int] = []
         repeats = len(set(rows.fingerprints)) < len(rows)
         nonces = _nonces(len(rows) - rows.personal.count(None))
         for booking_id, to_status, claimed_from, occurred_at, personal, fingerprint in zip(
@@ -236,7 +241,8 @@ class ImportTransaction:
                 taken.changed += 1
                 if claimed == booking.status:
                     claimed = None
-            new_fingerprint(booking.id_value, fingerprint)
+            fingerprinted.append(booking.id_value)
+            fingerprints.append(fingerprint)
             if repeats:
                 before.add((booking_id, fingerprint))
             if booking.status == to_status:
@@ -246,19 +252,22 @@ class ImportTransaction:
             booking.version = version = booking.version + 1
             sealed = None
             if personal is not None:
-                key = booking.key or self._key(booking_id, booking, decided)
+                key = booking.key or self._key(booking_id, booking, keys)
                 sealed = key.seal_json(version, personal, next(nonces))
-            new_event(
+            events.append(
                 booking.id_value, version, booking.status, to_status, occurred_at, claimed, sealed
             )
             booking.status = to_status
-        events.end()
         taken.position = events.position
+        new_fingerprints = fingerprint_rows(fingerprinted, fingerprints)
+        return Decided(taken, head, events, key_rows(keys), new_fingerprints)
 
-    def _key(self, booking_id: str, booking: KnownBooking, decided: Decided) -> BookingKey:
+    def _key(
+        self, booking_id: str, booking: KnownBooking, new: list[tuple[bytes, bytes]]
+    ) -> BookingKey:
         if booking.wrapped is None:
             booking.key, booking.wrapped = self._mapper.new_key(booking_id)
-            decided.keys.append(booking.id_value, booking.wrapped)
+            new.append((booking.id_value, booking.wrapped))
         else:
             booking.key = self._mapper.unwrap(booking_id, booking.wrapped)
         return booking.key
