@@ -31,7 +31,7 @@ CATCHES_EVERYTHING = {
     ("ledger/recorder.py", "_commit"): "tells errors apart by a rule, and raises them",
     ("ledger/import_writer.py", "decide"): "what was decided so far is void; raised, unless lost",
     ("ledger/import_writer.py", "_stored"): "tells errors apart by a rule, and raises them",
-    ("ledger/import_writer.py", "_record_under_lock"): "the same",
+    ("ledger/import_writer.py", "_record_at_once"): "the same",
     ("ledger/steps.py", "_go_on"): "given to whoever runs the steps, who is called back",
     ("projections/opening.py", "_made"): "whoever asks is told why, and others are answered",
     ("projections/follower.py", "run"): "leaves the failure for health to show, and raises it",

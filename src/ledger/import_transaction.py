@@ -55,6 +55,15 @@ class Taken:
     disputed: int = 0
     position: int = 0
 
+    def add(self, after: "Taken") -> None:
+        """What became of the next rows too."""
+        self.opened += after.opened
+        self.changed += after.changed
+        self.unchanged += after.unchanged
+        self.known += after.known
+        self.disputed += after.disputed
+        self.position = after.position
+
 
 @dataclass(slots=True)
 class KnownBooking:
@@ -114,10 +123,14 @@ class ImportTransaction:
         self.alone = True
         """Whether nobody else appended between our last two transactions."""
 
-    def decide(self, connection: psycopg.Connection, rows: ImportedRows) -> Decided:
-        """Raises UnknownStatus before anything is done. Whatever it raises, `forget` then."""
+    def require_statuses(self, rows: ImportedRows) -> None:
+        """Raises UnknownStatus."""
         for status in dict.fromkeys(rows.to_statuses):
             self._workflow.require_status(status)
+
+    def decide(self, connection: psycopg.Connection, rows: ImportedRows) -> Decided:
+        """Raises UnknownStatus before anything is done. Whatever it raises, `forget` then."""
+        self.require_statuses(rows)
         cursor = connection.cursor()
         head = self._load(cursor, rows.booking_ids)
         taken_before = self._taken_before(cursor, rows)

@@ -1,6 +1,6 @@
 """Rows of another system's history, checked, on their way to the ledger."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 
@@ -55,6 +55,19 @@ class ImportedRows:
         self.occurred_at.extend(occurred_at)
         self.personal.extend(personal)
         self.fingerprints.extend(fingerprints)
+
+    def parts(self, size: int) -> Iterator["ImportedRows"]:
+        """The same rows in order, at most `size` in each."""
+        for begin in range(0, len(self), size):
+            part = slice(begin, begin + size)
+            yield ImportedRows(
+                self.booking_ids[part],
+                self.to_statuses[part],
+                self.claimed_from[part],
+                self.occurred_at[part],
+                self.personal[part],
+                self.fingerprints[part],
+            )
 
     def columns(
         self,

@@ -548,6 +548,17 @@ class TestTheReadingProcess:
         assert (here["known"], here["rejected"]) == (20_000, 2)
         assert audit(database).sound
 
+    def test_it_lets_others_go_first(self, database: Database) -> None:
+        process = _start(database, "-", "--format", "csv", stdin=subprocess.PIPE)
+        expected = min(19, psutil.Process().nice() + import_reading.NICENESS)
+        deadline = time.monotonic() + 30
+        while [reader.nice() for reader in _readers(process)] != [expected]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.communicate(f"{HEADER}\n{PENDING}\n", timeout=30)
+        assert process.returncode == 0
+        assert statuses(database) == [("A", None, "pending")]
+
     def test_what_damages_the_file_is_said_and_what_stands_before_it_is_taken(
         self, database: Database, monkeypatch: pytest.MonkeyPatch, large: Path
     ) -> None:

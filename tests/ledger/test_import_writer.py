@@ -29,7 +29,7 @@ from scenes import (
 )
 from tests.support.master_key import MASTER_KEY
 
-from ledger import import_transaction
+from ledger import import_transaction, import_writer
 from ledger.booking import Booking
 from ledger.commands import DecideOnPersonalData
 from ledger.database import Database
@@ -280,6 +280,81 @@ def test_bookings_that_fell_out_of_memory_are_read_again(
 
     assert list(histories(connection).values()) == [["pending", "confirmed", "cancelled"]] * 3
     assert said(database) == ["x"] * 9
+
+
+# --- in parts, where others append too --------------------------------------------------------
+
+
+@pytest.fixture
+def in_parts_of_two(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The bookings of each part that is decided on under the lock."""
+    parts: list[list[str]] = []
+    decide = ImportTransaction.decide_under_lock
+
+    def noted(self: ImportTransaction, connection: psycopg.Connection, rows: Any) -> Any:
+        parts.append(rows.booking_ids)
+        return decide(self, connection, rows)
+
+    monkeypatch.setattr(import_writer, "ROWS_UNDER_LOCK", 2)
+    monkeypatch.setattr(ImportTransaction, "decide_under_lock", noted)
+    return parts
+
+
+def test_beside_others_rows_are_taken_in_parts_as_they_would_be_at_once(
+    database: Database, connection: psycopg.Connection, in_parts_of_two: list[list[str]]
+) -> None:
+    with importing(database) as writer, writing(database) as other:
+        writer.record(rows_of(import_row("room-12", "confirmed", 0)))
+        other.execute([open_booking("room-13")])
+        taken = writer.record(rows_of(*ROWS, ROWS[0]))
+
+    assert fields(taken) == (0, 3, 1, 1, 1)
+    assert taken.position == 5
+    assert in_parts_of_two == [["room-12"] * 2, ["room-12"] * 2, ["room-12"]]
+    assert histories(connection)["room-12"] == ["confirmed", "pending", "completed", "pending"]
+
+
+def test_whoever_appends_between_two_parts_is_seen(
+    database: Database,
+    connection: psycopg.Connection,
+    in_parts_of_two: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And the writer does not take itself to be alone, though the last parts were."""
+    store = ImportTransaction.store_under_lock
+
+    def then_others(self: ImportTransaction, *given: Any) -> None:
+        store(self, *given)
+        if len(in_parts_of_two) == 1:
+            other.execute([change_status("A", "cancelled")])
+
+    with importing(database) as writer, writing(database) as other:
+        writer.record(rows_of(import_row("A", "pending", 0)))
+        other.execute([open_booking("room-13")])
+        monkeypatch.setattr(ImportTransaction, "store_under_lock", then_others)
+        later = [import_row(room, "confirmed", 1, "pending") for room in ("B", "C", "A", "D", "E")]
+        taken = writer.record(rows_of(*later))
+        ahead = [writer.decide(rows_of()).decided is not None]
+        writer.record(rows_of(import_row("A", "pending", 2)))
+        ahead.append(writer.decide(rows_of()).decided is not None)
+
+    assert fields(taken) == (4, 1, 0, 0, 5)
+    assert histories(connection)["A"] == ["pending", "cancelled", "confirmed", "pending"]
+    assert ahead == [False, True]
+
+
+def test_nothing_is_recorded_where_a_later_part_is_refused(
+    database: Database, connection: psycopg.Connection, in_parts_of_two: list[list[str]]
+) -> None:
+    with importing(database) as writer, writing(database) as other:
+        writer.record(rows_of(import_row("A", "pending", 0)))
+        other.execute([open_booking("B")])
+        writer.record(rows_of(import_row("A", "confirmed", 1)))
+        with pytest.raises(UnknownStatus):
+            writer.record(rows_of(*ROWS, import_row("room-12", "waitlisted", 5)))
+
+    assert in_parts_of_two == [["A"]]
+    assert set(histories(connection)) == {"A", "B"}
 
 
 # --- deciding while the rows before are stored ------------------------------------------------

@@ -156,17 +156,18 @@ def _update_read_model(database: Database) -> None:
 
 
 def _report(summary: Summary, rejects: Path, *, as_json: bool) -> None:
+    taken = summary.taken
     facts: dict[str, object] = {
         "rows": summary.rows,
-        "opened": summary.opened,
-        "changed": summary.changed,
-        "unchanged": summary.unchanged,
-        "known": summary.known,
-        "disputed": summary.disputed,
+        "opened": taken.opened,
+        "changed": taken.changed,
+        "unchanged": taken.unchanged,
+        "known": taken.known,
+        "disputed": taken.disputed,
         "rejected": summary.rejected,
         "seconds": round(summary.seconds, 3),
         "rowsPerSecond": round(summary.rows_per_second),
-        "position": summary.position,
+        "position": taken.position,
     }
     if as_json:
         rejects_file = str(rejects) if summary.rejected else None

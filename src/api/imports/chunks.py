@@ -17,8 +17,9 @@ from api.imports.rows import RowReader
 from ledger.errors import Refusal
 from ledger.imported_rows import ImportedRows
 
-CHUNK_ROWS = 2_000
-"""A transaction. Larger ones are hardly cheaper, and others wait for the append lock meanwhile."""
+CHUNK_ROWS = 4_000
+"""A transaction where nobody else appends, some 40 ms. Three processes hand it on to each other,
+so smaller ones cost more of waiting for each other: 2,000 rows, a tenth."""
 
 
 @dataclass(slots=True)

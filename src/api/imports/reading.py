@@ -12,7 +12,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
-from os import _exit, fdopen, fstat
+from os import _exit, fdopen, fstat, nice
 from stat import S_ISREG
 from typing import Any, BinaryIO
 
@@ -27,6 +27,9 @@ SMALL_BYTES = 512 * 1024
 """Read sooner than another process has started."""
 PIPE_BYTES = 1024 * 1024
 """The most that Linux gives to anybody: some chunks ahead."""
+
+NICENESS = 5
+"""A third of what the others get of a processor, where they want it."""
 
 Chunks = Callable[[bytes], Generator[Chunk, None, None]]
 """Give it the key of fingerprints. What it gives raises UnreadableFile or ReaderLost."""
@@ -121,6 +124,8 @@ def _read(descriptor: int, how: Reading, key_in: Connection, chunks_out: Connect
     # A terminal's Ctrl-C goes to both; what is to be done then, the importing process decides.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    # It is some chunks ahead. The others, who are waited for, should not wait for it.
+    nice(NICENESS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with fdopen(descriptor, "rb") as binary, rarely_collected():
         last: UnreadableFile | None = None

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from api.imports.chunks import Chunk
 from api.imports.rejects import RejectsFile
 from api.imports.stop import StopRequest
+from ledger.import_transaction import Taken
 from ledger.import_writer import ImportWriter, Recording
 
 
@@ -14,19 +15,13 @@ from ledger.import_writer import ImportWriter, Recording
 class Summary:
     """What a run did so far. Rows are counted when they are on disk.
 
-    `position` is the newest of the ledger that the run has seen. `bytes_read` is how far the
-    file was read for that; None where it has no such place.
+    `bytes_read` is how far the file was read for that; None where it has no such place.
     """
 
     rows: int = 0
-    opened: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    known: int = 0
-    disputed: int = 0
+    taken: Taken = field(default_factory=Taken)
     rejected: int = 0
     seconds: float = 0.0
-    position: int = 0
     bytes_read: int | None = None
     complete: bool = False
 
@@ -77,13 +72,7 @@ class ImportRun:
         (chunk, recording), self._under_way = self._under_way, None
         summary = self.summary
         if recording is not None:
-            taken = recording.result()
-            summary.opened += taken.opened
-            summary.changed += taken.changed
-            summary.unchanged += taken.unchanged
-            summary.known += taken.known
-            summary.disputed += taken.disputed
-            summary.position = max(summary.position, taken.position)
+            summary.taken.add(recording.result())
         summary.rows += len(chunk)
         summary.rejected += len(chunk.rejects)
         summary.bytes_read = chunk.bytes_read
