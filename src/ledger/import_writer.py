@@ -21,8 +21,8 @@ from ledger.imported_rows import ImportedRows
 from ledger.recorder import utc_now
 from ledger.workflow import Workflow
 
-ROWS_UNDER_LOCK = 1_000
-"""A transaction where others append too: decided on and stored, some 20 ms."""
+ROWS_UNDER_LOCK = 500
+"""A transaction where others append too, some 10 ms: they wait for the lock while it decides."""
 
 
 @dataclass(frozen=True, slots=True)
