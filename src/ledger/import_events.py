@@ -4,7 +4,7 @@ The states are those that the aggregate and its mapper give, byte for byte (a te
 against each other), at a fraction of the cost: from one to the next only a few values differ.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain, repeat
@@ -46,9 +46,10 @@ def key_rows(keys: Iterable[tuple[bytes, bytes]]) -> bytes:
     return _rows((_ROW_OF_2, booking_id, _value(wrapped)) for booking_id, wrapped in keys)
 
 
-def fingerprint_rows(booking_ids: Iterable[bytes], fingerprints: Iterable[int]) -> bytes:
+def fingerprint_rows(booking_ids: Sequence[bytes], fingerprints: Sequence[int]) -> bytes:
     """The rows of the table imported_row. A booking is a `text_value`."""
-    return _rows(zip(repeat(_ROW_OF_2), booking_ids, _bigints(fingerprints), strict=False))
+    begins = repeat(_ROW_OF_2, len(booking_ids))
+    return _rows(zip(begins, booking_ids, _bigints(fingerprints), strict=True))
 
 
 def _json(value: object) -> str:
@@ -125,13 +126,13 @@ class ImportedEvents:
         """The rows of the events table: booking, version, topic, state, position."""
         return _rows(
             zip(
-                repeat(_ROW_OF_5),
+                repeat(_ROW_OF_5, len(self._states)),
                 self._booking_ids,
                 map(_version_and_topic, self._versions),
                 map(_length, map(len, self._states)),
                 self._states,
                 _bigints(range(self._head + 1, self.position + 1)),
-                strict=False,
+                strict=True,
             )
         )
 

@@ -121,7 +121,8 @@ class ImportTransaction:
         self._before: set[tuple[str, int]] = set()
         """The rows that were decided on last, which may not be stored yet."""
         self.alone = True
-        """Whether nobody else appended between our last two transactions."""
+        """Whether nobody else appended between our last two transactions, or, where the rows before
+        took several, between any of those."""
 
     def require_statuses(self, rows: ImportedRows) -> None:
         """Raises UnknownStatus."""

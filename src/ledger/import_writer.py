@@ -15,7 +15,7 @@ from ledger.append_connection import (
     is_lost,
 )
 from ledger.database import Database
-from ledger.errors import StoreUnavailable
+from ledger.errors import LedgerError, StoreUnavailable
 from ledger.import_transaction import Decided, ImportTransaction, Overtaken, Taken
 from ledger.imported_rows import ImportedRows
 from ledger.recorder import utc_now
@@ -32,6 +32,16 @@ class Decision:
     rows: ImportedRows
     decided: Decided | None
     attempt: int
+
+
+class PartlyRecorded(LedgerError):
+    """The beginning of the rows is recorded, the others are not, or may be"""
+
+    def __init__(self, rows: int, taken: Taken, why: LedgerError) -> None:
+        super().__init__(f"{rows:,} rows were recorded, then: {why}")
+        self.rows = rows
+        self.taken = taken
+        self.why = why
 
 
 class Recording:
@@ -75,8 +85,9 @@ class ImportWriter:
     def record(self, rows: ImportedRows) -> Taken:
         """Decide, store and wait: rows are on disk then, each once however often it comes.
 
-        Raises UnknownStatus, StoreUnavailable (recorded is nothing, or where others append too
-        their beginning), OutcomeUnknown, or why the database refuses them.
+        Raises UnknownStatus, StoreUnavailable (nothing was recorded), OutcomeUnknown, or why the
+        database refuses them. Where others append too rows are recorded in parts, and it raises
+        PartlyRecorded where that of the others failed.
         """
         return self.store(self.decide(rows)).result()
 
@@ -137,9 +148,15 @@ class ImportWriter:
         if in_doubt is not None:
             return self._record_at_once(rows, in_doubt)
         self._transaction.require_statuses(rows)
-        taken, alone = Taken(), True
+        done, taken, alone = 0, Taken(), True
         for part in rows.parts(ROWS_UNDER_LOCK):
-            taken.add(self._record_at_once(part, None))
+            try:
+                taken.add(self._record_at_once(part, None))
+            except LedgerError as error:
+                if done:
+                    raise PartlyRecorded(done, taken, error) from error
+                raise
+            done += len(part)
             alone = alone and self._transaction.alone
         self._transaction.alone = alone
         return taken

@@ -240,13 +240,55 @@ class TestWhatIsReadAtOnce:
         (chunk,) = read(content.encode(), "csv")
         assert chunk.rows.occurred_at == ["2026-01-01T08:00:00.500000Z"]
 
-    def test_an_odd_row_leaves_those_far_from_it_at_once(self) -> None:
+    @pytest.mark.parametrize(("every", "alone_max"), [(10_000, 2_000), (200, 6_000)])
+    def test_an_odd_row_takes_few_others_along(self, every: int, alone_max: int) -> None:
         rows = [f"B{number},pending,{TIME}\n" for number in range(10_000)]
-        rows[5_000] = "odd\n"
+        rows[every // 2 :: every] = ["odd\n"] * (10_000 // every)
         with mock.patch.object(RowReader, "read", autospec=True, side_effect=RowReader.read) as one:
             found = read("".join(("bookingId,toStatus,createdAt\n", *rows)).encode(), "csv")
         assert sum(map(len, found)) == 10_000
-        assert 0 < one.call_count <= 3_000
+        assert sum(len(chunk.rejects) for chunk in found) == 10_000 // every
+        assert 0 < one.call_count <= alone_max
+
+    def test_long_rows_come_in_smaller_chunks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(chunks, "CHUNK_CHARACTERS", 100_000)
+        rows = [f"B{number},pending,{TIME},{'x' * 1_000}\n" for number in range(1_000)]
+        found = read("".join(("bookingId,toStatus,createdAt,reason\n", *rows)).encode(), "csv")
+        assert sum(map(len, found)) == 1_000
+        assert max(map(len, found)) < 200
+
+    @pytest.mark.parametrize("format_", ["csv", "ndjson"])
+    def test_a_file_that_grows_ends_where_its_end_was_seen(self, format_: Format) -> None:
+        """Also where the rows before it were read one by one, and others stand behind it."""
+        header = "bookingId,toStatus,createdAt\n" if format_ == "csv" else ""
+        line = f"A,pending,{TIME}\n" if format_ == "csv" else GOOD + "}\n"
+        first, more = f"{header}{line}\n".encode(), f"{line}{line[:9]}".encode()
+
+        class Growing(io.BytesIO):
+            ends = 0
+
+            def read1(self, size: int | None = -1, /) -> bytes:
+                found = super().read1(size)
+                if not found:
+                    self.ends += 1
+                    if self.ends == 2:  # the first one ends a block, the second one the file
+                        self.write(more)
+                        self.seek(len(first))
+                return found
+
+        with Growing(first) as binary:
+            reader = RowReader(KEY, DEFAULT)
+            found = list(read_chunks(binary, format_, reader, gzipped=False))
+            assert binary.getvalue() == first + more
+        assert [(chunk.rows.booking_ids, chunk.rejects) for chunk in found] == [(["A"], [])]
+
+    def test_what_is_nested_too_deeply_is_rejected(self) -> None:
+        deep = f'{GOOD},"id":{"[" * 1_000}12345678901234567890{"]" * 1_000}}}\n'
+        with only_one_by_one():
+            (chunk,) = read(f"{GOOD}}}\n{deep}".encode(), "ndjson")
+        assert [(reject.line, reject.reason) for reject in chunk.rejects] == [
+            (2, "is nested too deeply")
+        ]
 
     def test_all_before_the_damage_of_an_archive_is_read(self) -> None:
         rows = "".join(f"B{number},pending,{TIME}\n" for number in range(20_000))

@@ -11,7 +11,9 @@ from api.imports.chunks import Chunk
 from api.imports.rejects import RejectsFile
 from api.imports.run import ImportRun, Summary
 from api.imports.stop import StopRequest
+from ledger import import_writer
 from ledger.database import Database
+from ledger.errors import StoreUnavailable
 from ledger.import_transaction import ImportTransaction
 from ledger.import_writer import ImportWriter
 from projections.audit import audit
@@ -66,6 +68,36 @@ def test_after_it_was_overtaken_a_run_goes_ahead_again(
 
     assert ahead.count(False) <= 3, ahead
     assert ahead[-4:] == [True] * 4, ahead
+
+
+def test_what_was_recorded_of_a_chunk_is_counted_where_the_rest_failed(
+    database: Database, monkeypatch: pytest.MonkeyPatch, rejects: RejectsFile
+) -> None:
+    """Whether it is stored at once, as the last one was not alone, or after it was overtaken."""
+    monkeypatch.setattr(import_writer, "ROWS_UNDER_LOCK", 2)
+    store, stored = ImportTransaction.store_under_lock, 0
+
+    def fails_later(self: ImportTransaction, *given: Any) -> None:
+        nonlocal stored
+        stored += 1
+        if stored in (2, 4):
+            raise StoreUnavailable("Gone.")
+        store(self, *given)
+
+    def chunks(*rooms: str) -> Iterator[Chunk]:
+        yield chunk(*(import_row(room, "pending", 1) for room in rooms))
+
+    with importing(database, reconnect_seconds=0) as writer, importing(database) as other:
+        overtaking_once(monkeypatch, writer, other)
+        monkeypatch.setattr(ImportTransaction, "store_under_lock", fails_later)
+        for rooms, overtaken in (("ABC", True), ("DEF", False)):
+            running = ImportRun(writer, rejects)
+            writer._transaction.alone = overtaken
+            with StopRequest() as stop, pytest.raises(StoreUnavailable):
+                running.run(chunks(*rooms), stop, lambda _: None)
+            assert (running.summary.rows, running.summary.taken.opened) == (2, 2)
+            assert not running.summary.complete
+    assert stored == 4
 
 
 def test_nothing_is_decided_on_rows_that_are_still_to_be_decided_on(

@@ -35,6 +35,7 @@ from ledger.commands import DecideOnPersonalData
 from ledger.database import Database
 from ledger.errors import OutcomeUnknown, StoreUnavailable, UnknownStatus
 from ledger.import_transaction import ImportTransaction, Taken
+from ledger.import_writer import PartlyRecorded
 from ledger.master_key import NONCE_BYTES
 from ledger.personal_data import Decision
 from ledger.sealing import BookingKey
@@ -355,6 +356,50 @@ def test_nothing_is_recorded_where_a_later_part_is_refused(
 
     assert in_parts_of_two == [["A"]]
     assert set(histories(connection)) == {"A", "B"}
+
+
+@pytest.mark.parametrize("reaches_server", [True, False])
+@pytest.mark.parametrize("stay_down", [True, False])
+def test_a_part_whose_answer_is_lost(
+    database: Database,
+    connection: psycopg.Connection,
+    in_parts_of_two: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    reaches_server: bool,
+    stay_down: bool,
+) -> None:
+    """It is recorded once all the same; or the caller is told what was recorded before it."""
+    store = ImportTransaction.store_under_lock
+
+    def cut_second(self: ImportTransaction, *given: Any) -> None:
+        if len(in_parts_of_two) == 2:
+            proxy.cut_next_commit(reaches_server=reaches_server, stay_down=stay_down)
+        store(self, *given)
+
+    rows = rows_of(*(import_row(room, "pending", 1, changed_by=room) for room in "BCDEF"))
+    with (
+        CuttingProxy(database) as proxy,
+        importing(proxy.database, reconnect_seconds=0.2 if stay_down else 30) as writer,
+        writing(database) as other,
+    ):
+        writer.record(rows_of(import_row("A", "pending", 0, changed_by="A")))
+        other.execute([open_booking("room-13")])
+        monkeypatch.setattr(ImportTransaction, "store_under_lock", cut_second)
+        if stay_down:
+            with pytest.raises(PartlyRecorded) as partly:
+                writer.record(rows)
+            assert (partly.value.rows, fields(partly.value.taken)) == (2, (2, 0, 0, 0, 0))
+            assert isinstance(partly.value.why, OutcomeUnknown)
+        else:
+            assert fields(writer.record(rows)) == (5, 0, 0, 0, 0)
+        assert proxy.has_cut.is_set()
+    expected = ["A", "room-13", *"BCDEF"]
+    if stay_down:
+        assert set(histories(connection)) == set(expected[: 6 if reaches_server else 4])
+        with importing(database) as again:
+            assert fields(again.record(rows))[3] == (4 if reaches_server else 2)
+    assert set(histories(connection)) == set(expected)
+    assert [one for one in said(database) if one is not None] == list("ABCDEF")
 
 
 # --- deciding while the rows before are stored ------------------------------------------------

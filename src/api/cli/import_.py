@@ -21,7 +21,7 @@ from api.imports.stop import StopRequest
 from api.settings import read_settings
 from api.storage import open_database
 from ledger.database import Database
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, OutcomeUnknown, StoreUnavailable
 from ledger.import_writer import ImportWriter, fingerprint_key
 from ledger.limits import check_source
 from projections.catch_up import catch_up
@@ -104,12 +104,20 @@ def import_(
                 run.run(chunks, stop, progress)
         except LedgerError as error:
             _report(run.summary, rejects, as_json=as_json)
-            raise ImportFailed(f"{error} {GOES_ON}") from error
+            raise ImportFailed(f"{LOST.get(type(error), error)} {GOES_ON}") from error
         writer.close()
         if run.summary.complete:
             _update_read_model(database)
     _report(run.summary, rejects, as_json=as_json)
     sys.exit(_exit_code(run.summary))
+
+
+LOST = {
+    StoreUnavailable: "The database cannot be reached, or takes no changes now.",
+    OutcomeUnknown: "The connection to the database was lost while rows were being committed: "
+    "those may be recorded or not.",
+}
+"""What a caller of the service would be told is about one change."""
 
 
 class ImportFailed(LedgerError):

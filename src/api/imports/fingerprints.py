@@ -27,8 +27,7 @@ class Fingerprints:
 
     def of(self, content: bytes) -> int:
         """Of the next row. `content` is all that it says, as a JSON array."""
-        (fingerprint,) = self.of_all((content,))
-        return fingerprint
+        return self._counted(content, self._hashed(content))
 
     def of_all(self, contents: Sequence[bytes]) -> list[int]:
         """The same of the next rows."""
@@ -58,7 +57,9 @@ class Fingerprints:
             self._older_occurrences, self._occurrences = self._occurrences, {}
         if before == 0:
             return first
+        return self._hashed(content + b"%d" % (before + 1))  # unambiguous: it ends with a bracket
+
+    def _hashed(self, content: bytes) -> int:
         digest = self._keyed.copy()
         digest.update(content)
-        digest.update(b"%d" % (before + 1))  # unambiguous: content ends with a bracket
         return int.from_bytes(digest.digest(), "big", signed=True)

@@ -50,7 +50,8 @@ class RowsOfFormat(Protocol):
     """The rows of a file in one of the formats."""
 
     def one_by_one(self) -> Generator[Values | Reject, None, None]:
-        """The rows from where the lines are, to the end of the file."""
+        """The rows from where the lines are, to the end of the file. Between two of them others may
+        take lines, so it keeps none."""
 
     def at_once(self, lines: list[str]) -> Columns:
         """The rows that these lines are, one at least, each a row of its own. Raises OneByOne."""

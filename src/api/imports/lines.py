@@ -29,6 +29,8 @@ class Lines:
         self._rest = ""
         self._taken: list[str] = []
         self._taken_length = 0
+        self._ended = False
+        """The end of a file that is still written to is where it was read first."""
         self.number = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -86,11 +88,12 @@ class Lines:
 
     def _refill(self) -> bool:
         """Whether more lines wait; reads a block, and on while it ends no line."""
-        while not self._waiting:
+        while not self._waiting and not self._ended:
             block = self._text.read(BLOCK_LENGTH)
             lines = io.StringIO(self._rest + block, newline="").readlines()
             self._rest = ""
             if not block:
+                self._ended = True
                 self._waiting.extend(lines)
                 break
             if not lines[-1].endswith("\n"):

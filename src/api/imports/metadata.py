@@ -20,7 +20,7 @@ _stable_json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _EXPONENT = re.compile(rb"e[-+]?[0-9]")  # alone takes half as long, and most have none of it
 _FLOAT = re.compile(rb"[0-9]e[-+]?[0-9]")
 _SHALLOW_LENGTH = 2 * METADATA_DEPTH_MAX
-"""No JSON that is as short has more brackets than may be nested."""
+"""JSON that is as short is not nested too deeply."""
 _OBJECTS = frozenset((dict, type(None)))
 
 

@@ -47,7 +47,10 @@ def _values(text: str) -> Values | str:
         return f"is not JSON: {error}"
     if _LARGE_INTEGER.search(text):
         # The quick parser may have made the nearest float of it: refused, perhaps, never altered.
-        document = json.loads(text)
+        try:
+            document = json.loads(text)
+        except RecursionError:
+            return "is nested too deeply"
     if not isinstance(document, dict):
         return "is not a JSON object"
     unknown = document.keys() - KNOWN

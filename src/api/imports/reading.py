@@ -26,7 +26,7 @@ from ledger.workflow import Workflow
 SMALL_BYTES = 512 * 1024
 """Read sooner than another process has started."""
 PIPE_BYTES = 1024 * 1024
-"""The most that Linux gives to anybody: some chunks ahead."""
+"""The most that Linux gives to anybody: a chunk or two ahead."""
 
 NICENESS = 5
 """A third of what the others get of a processor, where they want it."""
@@ -124,7 +124,7 @@ def _read(descriptor: int, how: Reading, key_in: Connection, chunks_out: Connect
     # A terminal's Ctrl-C goes to both; what is to be done then, the importing process decides.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    # It is some chunks ahead. The others, who are waited for, should not wait for it.
+    # It is ahead of the others, and woken whenever there is room for more: they are waited for.
     nice(NICENESS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with fdopen(descriptor, "rb") as binary, rarely_collected():

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from api.imports.chunks import Chunk
 from api.imports.rejects import RejectsFile
 from api.imports.stop import StopRequest
 from ledger.import_transaction import Taken
-from ledger.import_writer import ImportWriter, Recording
+from ledger.import_writer import ImportWriter, PartlyRecorded, Recording
 
 
 @dataclass
@@ -45,7 +46,8 @@ class ImportRun:
     ) -> None:
         """Import until the end of the chunks or a request to stop; what is begun is finished.
 
-        Raises UnreadableFile, or StoreUnavailable or OutcomeUnknown where the writer gave up.
+        Raises UnreadableFile, or StoreUnavailable or OutcomeUnknown where the writer gave up. What
+        it had recorded then is counted, but for the rejects in between.
         """
         started = time.monotonic()
         try:
@@ -63,7 +65,9 @@ class ImportRun:
     def _take(self, chunk: Chunk) -> None:
         decision = self._writer.decide(chunk.rows) if len(chunk.rows) else None
         self._finish()
-        self._under_way = (chunk, None if decision is None else self._writer.store(decision))
+        with self._begun_counted():
+            recording = None if decision is None else self._writer.store(decision)
+        self._under_way = (chunk, recording)
 
     def _finish(self) -> None:
         """Wait for the chunk that is under way, and count it."""
@@ -72,8 +76,18 @@ class ImportRun:
         (chunk, recording), self._under_way = self._under_way, None
         summary = self.summary
         if recording is not None:
-            summary.taken.add(recording.result())
+            with self._begun_counted():
+                summary.taken.add(recording.result())
         summary.rows += len(chunk)
         summary.rejected += len(chunk.rejects)
         summary.bytes_read = chunk.bytes_read
         self._rejects.write(chunk.rejects)
+
+    @contextmanager
+    def _begun_counted(self) -> Iterator[None]:
+        try:
+            yield
+        except PartlyRecorded as partly:
+            self.summary.rows += partly.rows
+            self.summary.taken.add(partly.taken)
+            raise partly.why from partly
