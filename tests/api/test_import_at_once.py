@@ -257,6 +257,12 @@ class TestWhatIsReadAtOnce:
         assert sum(map(len, found)) == 1_000
         assert max(map(len, found)) < 200
 
+    def test_behind_many_blank_lines_are_rows_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(chunks, "CHUNK_CHARACTERS", 1_000)
+        content = "bookingId,toStatus,createdAt\n" + "\n" * 200_000 + f"A,pending,{TIME}\n"
+        (chunk,) = read(content.encode(), "csv")
+        assert chunk.rows.booking_ids == ["A"]
+
     @pytest.mark.parametrize("format_", ["csv", "ndjson"])
     def test_a_file_that_grows_ends_where_its_end_was_seen(self, format_: Format) -> None:
         """Also where the rows before it were read one by one, and others stand behind it."""

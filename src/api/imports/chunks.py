@@ -87,6 +87,7 @@ class _Source:
         self._at_once = CHUNK_ROWS
 
     def fill(self, chunk: Chunk, reader: RowReader) -> None:
+        """Until it is full. It stays empty only at the end of the file: each turn gives a row."""
         characters = 0
         while (room := CHUNK_ROWS - len(chunk)) > 0 and characters < CHUNK_CHARACTERS:
             lines = self._lines.take(min(room, self._at_once))
