@@ -1,4 +1,4 @@
-"""The writer of imports: rows in bulk, one transaction a call, through lost connections."""
+"""The writer of imports: rows in bulk, in large transactions while nobody else appends."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor

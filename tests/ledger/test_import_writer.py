@@ -35,12 +35,13 @@ from ledger.commands import DecideOnPersonalData
 from ledger.database import Database
 from ledger.errors import OutcomeUnknown, StoreUnavailable, UnknownStatus
 from ledger.import_transaction import ImportTransaction, Taken
-from ledger.import_writer import PartlyRecorded
+from ledger.import_writer import ImportWriter, PartlyRecorded
 from ledger.master_key import NONCE_BYTES
 from ledger.personal_data import Decision
 from ledger.sealing import BookingKey
 from ledger.transcoder import EventMapper
 from ledger.workflow import DEFAULT, Workflow
+from ledger.writer import Writer
 from projections.audit import audit
 from projections.catch_up import catch_up
 from projections.feed import events_after
@@ -301,12 +302,17 @@ def in_parts_of_two(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return parts
 
 
+def meet(writer: ImportWriter, other: Writer, first: ImportedRow) -> None:
+    """Both record, so the import's writer finds with its next rows that it is not alone."""
+    writer.record(rows_of(first))
+    other.execute([open_booking("room-13")])
+
+
 def test_beside_others_rows_are_taken_in_parts_as_they_would_be_at_once(
     database: Database, connection: psycopg.Connection, in_parts_of_two: list[list[str]]
 ) -> None:
     with importing(database) as writer, writing(database) as other:
-        writer.record(rows_of(import_row("room-12", "confirmed", 0)))
-        other.execute([open_booking("room-13")])
+        meet(writer, other, import_row("room-12", "confirmed", 0))
         taken = writer.record(rows_of(*ROWS, ROWS[0]))
 
     assert fields(taken) == (0, 3, 1, 1, 1)
@@ -330,8 +336,7 @@ def test_whoever_appends_between_two_parts_is_seen(
             other.execute([change_status("A", "cancelled")])
 
     with importing(database) as writer, writing(database) as other:
-        writer.record(rows_of(import_row("A", "pending", 0)))
-        other.execute([open_booking("room-13")])
+        meet(writer, other, import_row("A", "pending", 0))
         monkeypatch.setattr(ImportTransaction, "store_under_lock", then_others)
         later = [import_row(room, "confirmed", 1, "pending") for room in ("B", "C", "A", "D", "E")]
         taken = writer.record(rows_of(*later))
@@ -348,14 +353,13 @@ def test_nothing_is_recorded_where_a_later_part_is_refused(
     database: Database, connection: psycopg.Connection, in_parts_of_two: list[list[str]]
 ) -> None:
     with importing(database) as writer, writing(database) as other:
-        writer.record(rows_of(import_row("A", "pending", 0)))
-        other.execute([open_booking("B")])
+        meet(writer, other, import_row("A", "pending", 0))
         writer.record(rows_of(import_row("A", "confirmed", 1)))
         with pytest.raises(UnknownStatus):
             writer.record(rows_of(*ROWS, import_row("room-12", "waitlisted", 5)))
 
     assert in_parts_of_two == [["A"]]
-    assert set(histories(connection)) == {"A", "B"}
+    assert set(histories(connection)) == {"A", "room-13"}
 
 
 @pytest.mark.parametrize("reaches_server", [True, False])
@@ -382,8 +386,7 @@ def test_a_part_whose_answer_is_lost(
         importing(proxy.database, reconnect_seconds=0.2 if stay_down else 30) as writer,
         writing(database) as other,
     ):
-        writer.record(rows_of(import_row("A", "pending", 0, changed_by="A")))
-        other.execute([open_booking("room-13")])
+        meet(writer, other, import_row("A", "pending", 0, changed_by="A"))
         monkeypatch.setattr(ImportTransaction, "store_under_lock", cut_second)
         if stay_down:
             with pytest.raises(PartlyRecorded) as partly:

@@ -35,6 +35,12 @@ IN_WORDS = {
     "position": "newest position",
 }
 GOES_ON = "Run the same command again to go on: nothing is written twice."
+LOST = {
+    StoreUnavailable: "The database cannot be reached, or takes no changes now.",
+    OutcomeUnknown: "The connection to the database was lost while rows were being committed: "
+    "those may be recorded or not.",
+}
+"""What a caller of the service would be told is about one change."""
 
 
 @click.command("import")
@@ -110,14 +116,6 @@ def import_(
             _update_read_model(database)
     _report(run.summary, rejects, as_json=as_json)
     sys.exit(_exit_code(run.summary))
-
-
-LOST = {
-    StoreUnavailable: "The database cannot be reached, or takes no changes now.",
-    OutcomeUnknown: "The connection to the database was lost while rows were being committed: "
-    "those may be recorded or not.",
-}
-"""What a caller of the service would be told is about one change."""
 
 
 class ImportFailed(LedgerError):

@@ -21,7 +21,7 @@ CHUNK_ROWS = 4_000
 """A transaction where nobody else appends, some 40 ms. Three processes hand a chunk on to each
 other, and wait then: with half as many rows an import takes a tenth longer."""
 CHUNK_CHARACTERS = 8 * 1024 * 1024
-"""The same is enough of long rows: some chunks are in memory at a time."""
+"""Of long rows fewer make a chunk: some chunks are in memory at a time."""
 
 AT_ONCE_MIN = 16
 """Fewer rows are hardly cheaper at once."""

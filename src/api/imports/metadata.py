@@ -52,12 +52,7 @@ def read_all_metadata(
     """The same of many. Raises OneByOne."""
     try:
         found: list[Any] = [
-            orjson.loads(value)
-            if isinstance(value, str) and value
-            else None
-            if value == ""
-            else value
-            for value in values
+            orjson.loads(value or "null") if isinstance(value, str) else value for value in values
         ]
         canonical = [
             None if one is None else orjson.dumps(one, option=orjson.OPT_SORT_KEYS) for one in found
