@@ -44,7 +44,9 @@ class Window:
         ]
 
     def assert_fits(self) -> None:
-        """Nothing makes the page scroll sideways."""
+        """Nothing makes the page scroll sideways, once its style sheets are there: what it says
+        can be read before."""
+        self.page.wait_for_load_state("load")
         beyond = self.page.evaluate(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
