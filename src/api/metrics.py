@@ -45,7 +45,7 @@ class Metrics:
         """How many commands wait in this process to be recorded."""
         return self._writer.queued_commands
 
-    def render(self, lag: Lag | None, log: Lag | None) -> bytes:
+    def render(self, listeners: int, lag: Lag | None = None, log: Lag | None = None) -> bytes:
         """The text format: counters of all processes, and gauges as they are now: of the read
         model and of the transparency log."""
         counters = self._registry
@@ -53,19 +53,22 @@ class Metrics:
             counters = CollectorRegistry()
             MultiProcessCollector(counters)  # type: ignore[no-untyped-call]  # has no types
         now = CollectorRegistry()
-        now.register(_Now(self._writer.queued_commands, lag, log))
+        now.register(_Now(self._writer.queued_commands, listeners, lag, log))
         return generate_latest(counters) + generate_latest(now)
 
 
 class _Now(Collector):
     """Figures that are read when they are asked for. No Gauge, which several processes share."""
 
-    def __init__(self, queued_commands: int, lag: Lag | None, log: Lag | None) -> None:
+    def __init__(
+        self, queued_commands: int, listeners: int, lag: Lag | None, log: Lag | None
+    ) -> None:
         self._figures: dict[str, tuple[str, float]] = {
             "ledger_writer_queued_commands": (
                 "Commands waiting to be recorded, in this process",
                 queued_commands,
             ),
+            "ledger_feed_listeners": ("Who follow the live feed, in this process", listeners),
             "ledger_database_up": ("1 if the database can be reached", lag is not None),
         }
         if lag is not None:

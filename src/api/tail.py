@@ -4,12 +4,13 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 
 import orjson
 import psycopg
 from anyio.to_thread import run_sync
+from fastapi.sse import format_sse_event
 
 from api.answers import event_document
 from api.store import Store
@@ -24,11 +25,16 @@ logger = logging.getLogger(__name__)
 
 KEPT_EVENTS = 2_000
 BATCH_EVENTS = 500
+SENT_EVENTS = 100
+"""Together at most: what a listener who does not read has in memory."""
+SILENCE_SECONDS = 15.0
+"""Proxies close a connection on which nothing comes for a minute, some for half of it."""
+HEARTBEAT = format_sse_event(comment="ping")
 WAKE_SECONDS = 5.0
 RECONNECT_SECONDS = 0.5
 
-Item = tuple[int, str]
-"""A position and the event there, as JSON."""
+Item = tuple[int, bytes]
+"""A position and the event there, as Server-Sent Event: made once for all who listen."""
 
 
 class Tail:
@@ -55,8 +61,15 @@ class Tail:
         """The newest position: where "from now on" begins."""
         return await run_sync(self._head)
 
-    async def follow(self, position: int) -> AsyncIterator[Item]:
-        """Every event after a position, in order, for ever."""
+    @property
+    def listeners(self) -> int:
+        return self._listeners
+
+    async def follow(self, position: int) -> AsyncGenerator[bytes]:
+        """Every event after a position, in order, for ever; a heartbeat where none comes.
+
+        Who goes away closes it: left to be found as garbage, it would be followed for as long.
+        """
         self._listeners += 1
         self._wanted.set()
         try:
@@ -65,11 +78,11 @@ class Tail:
                 items = self._remembered(position)
                 if items is None:
                     items = await run_sync(partial(self._read, position))
-                for item in items:
-                    yield item
-                    position = item[0]
-                if not items:
-                    await more.wait()
+                if items:
+                    yield b"".join(sent for _, sent in items)
+                    position = items[-1][0]
+                elif not await _came(more):
+                    yield HEARTBEAT
         finally:
             self._listeners -= 1
             if self._listeners == 0:
@@ -86,13 +99,12 @@ class Tail:
         kept = list(self._kept)
         if not kept or kept[0][0] > position + 1:
             return None
-        return kept[position + 1 - kept[0][0] :][:BATCH_EVENTS]
+        return kept[position + 1 - kept[0][0] :][:SENT_EVENTS]
 
     def _read(self, position: int) -> list[Item]:
         with self._store.connection() as connection:
-            return [
-                _item(one) for one in events_after(connection, self._mapper, position, BATCH_EVENTS)
-            ]
+            found = events_after(connection, self._mapper, position, SENT_EVENTS)
+        return [_item(one) for one in found]
 
     def _head(self) -> int:
         with self._store.connection() as connection:
@@ -139,5 +151,15 @@ def _last_erasure(events: Sequence[Positioned]) -> int:
     return max((one.position for one in events if isinstance(one.event, Erased)), default=0)
 
 
+async def _came(more: asyncio.Event) -> bool:
+    """Whether it came before there was silence for too long."""
+    try:
+        async with asyncio.timeout(SILENCE_SECONDS):
+            return await more.wait()
+    except TimeoutError:
+        return False
+
+
 def _item(positioned: Positioned) -> Item:
-    return positioned.position, orjson.dumps(event_document(positioned)).decode()
+    document = orjson.dumps(event_document(positioned)).decode()
+    return positioned.position, format_sse_event(data_str=document, id=str(positioned.position))

@@ -1,6 +1,8 @@
 """The raw feed, page by page and live."""
 
+import gc
 import json
+import re
 import time
 from collections.abc import Iterator
 
@@ -8,6 +10,7 @@ import httpx
 import psycopg
 import pytest
 from ledger_service import Service
+from scenes import eventually
 
 from projections.feed import head
 
@@ -103,7 +106,7 @@ def test_the_last_event_id_of_a_browser_goes_before(service: Service) -> None:
 def test_what_memory_has_dropped_comes_from_the_database(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.tail.BATCH_EVENTS", 7)
+    monkeypatch.setattr("api.tail.SENT_EVENTS", 7)
     body = {"changes": [{"bookingId": f"b{n}", "status": "pending"} for n in range(1000)]}
     for round_ in range(3):  # more than Tail keeps
         for change in body["changes"]:
@@ -113,10 +116,34 @@ def test_what_memory_has_dropped_comes_from_the_database(
         assert positions(answer.iter_lines(), 3000) == list(range(1, 3001))
 
 
+def listeners(service: Service) -> str:
+    found = re.search(r"^ledger_feed_listeners (.*)$", service.client.get("/metrics").text, re.M)
+    assert found is not None
+    return found[1]
+
+
+def test_who_went_away_without_reading_is_followed_no_more(service: Service) -> None:
+    gc.disable()  # it would find out, at some time
+    try:
+        body = {"status": "pending", "metadata": {"note": "x" * 4_000}}
+        changes = [{"bookingId": f"b{number}", **body} for number in range(200)]
+        for number in range(25):  # more than the kernel takes for the reader
+            for change in changes:
+                change["bookingId"] = f"{number}-{change['bookingId']}"
+            answer = service.client.post("/api/status-changes", json={"changes": changes})
+            assert answer.status_code == 200
+        with streaming(service, "?after=0"), streaming(service, "?after=5000"):
+            eventually(lambda: listeners(service) == "2.0", "both are followed")
+            time.sleep(0.2)  # until one of them is waited for to read
+        eventually(lambda: listeners(service) == "0.0", "nobody is followed")
+    finally:
+        gc.enable()
+
+
 def test_silence_is_filled_with_heartbeats(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.05)
+    monkeypatch.setattr("api.tail.SILENCE_SECONDS", 0.05)
     with streaming(service) as answer:
         pings = (line for line in answer.iter_lines() if line.startswith(": ping"))
         assert next(pings)

@@ -1,11 +1,12 @@
 """The raw feed: every event in the order of positions, page by page or live."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
-from fastapi.sse import EventSourceResponse, ServerSentEvent
-from starlette.responses import Response
+from fastapi.sse import format_sse_event
+from starlette.responses import Response, StreamingResponse
 
 from api.answers import JsonResponse, event_document
 from api.gate import ReaderRole
@@ -18,7 +19,9 @@ from projections.feed import events_after
 router = APIRouter(prefix="/api/events", tags=["feed"])
 
 POSITION_MAX = 2**63 - 1
-RETRY_MILLISECONDS = 2_000
+CONNECTED = format_sse_event(comment="connected", retry=2_000)  # milliseconds
+UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""What is sent is sent on at once, by nginx too."""
 
 After = Annotated[int | None, Query(ge=0, le=POSITION_MAX, description="Position to go on after")]
 
@@ -73,17 +76,29 @@ async def _start(
     return int(last_event_id)
 
 
-@router.get("/stream", response_class=EventSourceResponse, responses=problems("invalid-request"))
+async def _followed(
+    request: Request, start: Annotated[int, Depends(_start)]
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Closed when the answer ends, also where the reader went away without having read it."""
+    tail: Tail = request.app.state.tail
+    async with aclosing(tail.follow(start)) as followed:
+        yield followed
+
+
+@router.get("/stream", response_class=StreamingResponse, responses=problems("invalid-request"))
 async def stream(
-    request: Request, key: ReaderRole, start: Annotated[int, Depends(_start)]
-) -> AsyncIterator[ServerSentEvent]:
+    key: ReaderRole, followed: Annotated[AsyncIterator[bytes], Depends(_followed)]
+) -> Response:
     """Events as they are recorded (Server-Sent Events), `id` being the position.
 
     Starts after `Last-Event-ID` or `after`, else with what comes from now on. A comment is
     sent when nothing happens for 15 seconds, which keeps proxies from closing the connection.
     """
     del key
-    tail: Tail = request.app.state.tail
-    yield ServerSentEvent(comment="connected", retry=RETRY_MILLISECONDS)
-    async for position, document in tail.follow(start):
-        yield ServerSentEvent(id=str(position), raw_data=document)
+
+    async def sent() -> AsyncIterator[bytes]:
+        yield CONNECTED
+        async for part in followed:
+            yield part
+
+    return StreamingResponse(sent(), media_type="text/event-stream", headers=UNBUFFERED)

@@ -1,6 +1,7 @@
 """Is it alive, is it ready, how is it doing: the only answers without a key."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -11,6 +12,7 @@ from api.answers import JsonResponse
 from api.metrics import Metrics
 from api.routes.contract import Alive, Readiness, Unavailable
 from api.store import TheStore
+from api.tail import Tail
 from ledger.errors import StoreUnavailable
 from projections import tables
 from projections.log import tile_table
@@ -57,12 +59,11 @@ def ready(store: TheStore) -> Response:
 def metrics(request: Request, store: TheStore) -> Response:
     """Figures for Prometheus."""
     found: Metrics = request.app.state.metrics
-    try:
-        with store.connection() as connection:
-            lags = read_lag(connection), read_lag(connection, tile_table.NAME)
-    except StoreUnavailable:
-        return Response(found.render(None, None), media_type=CONTENT_TYPE_LATEST)
-    return Response(found.render(*lags), media_type=CONTENT_TYPE_LATEST)
+    tail: Tail = request.app.state.tail
+    lags: tuple[Lag, ...] = ()
+    with suppress(StoreUnavailable), store.connection() as connection:
+        lags = read_lag(connection), read_lag(connection, tile_table.NAME)
+    return Response(found.render(tail.listeners, *lags), media_type=CONTENT_TYPE_LATEST)
 
 
 def _projection(lag: Lag) -> dict[str, Any]:
