@@ -8,8 +8,9 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -217,8 +218,7 @@ def test_workers_record_concurrently_and_count_together(
     with server.client() as client:
         before = _counted(client)
         busy = wait_for(lambda: _idle_cpu_seconds(server, workers), "all workers to be up")
-        # Each client has a connection of its own, which the kernel gives to any worker:
-        # raced until all have had their share.
+        # Each client has a connection of its own: raced until all workers have had their share.
         while len(_workers_since(server, busy)) < workers:
             assert len(booking_ids) < 600, "some workers had all the work"
             more = [f"worked-{len(booking_ids) + number}" for number in range(30)]
@@ -240,8 +240,41 @@ def test_workers_record_concurrently_and_count_together(
         head = read_events(client)[-1]["position"]
         assert f"\nledger_head_position {float(head)}" in client.get("/metrics").text
     with _listening(server):
-        assert server.end() < 5
+        assert server.end() < 10
     wait_until_gone(server.family(), 1)
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_workers_share_those_who_call(database: Database, started: Processes, workers: int) -> None:
+    """Connections that are there at once do not all go to the worker that wakes first."""
+    server = started.serve(database, "--workers", str(workers))
+    server.wait_until("ready")
+    address = urlsplit(server.url)
+    calling = [socket.socket() for _ in range(200)]
+    with ExitStack() as stack:
+        for one in calling:
+            stack.enter_context(one).settimeout(20)
+            one.connect((address.hostname, address.port))
+        for one in calling:
+            one.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for one in calling:
+            assert one.recv(15) == b"HTTP/1.1 200 OK"
+        held = [_connections_from(calling, process) for process in server.family()]
+
+    shares = [count for count in held if count]
+    assert sum(shares) == len(calling)
+    assert len(shares) == workers
+    assert min(shares) >= len(calling) / workers / 3  # by chance, once in millions
+
+
+def _connections_from(calling: list[socket.socket], process: psutil.Process) -> int:
+    """How many of them this process has the other end of."""
+    ours = {one.getsockname()[:2] for one in calling}
+    return sum(
+        tuple(other.raddr) in ours
+        for other in process.net_connections("tcp")
+        if process.pid != os.getpid() and other.raddr
+    )
 
 
 def _counted(client: httpx.Client) -> Counter[tuple[str, str]]:

@@ -105,7 +105,7 @@ def _serve_here(settings: Settings, database: Database, first: FirstKey | None) 
 def _serve_in_workers(
     settings: Settings, database: Database, first: FirstKey | None, workers: int, stack: ExitStack
 ) -> None:
-    from uvicorn.supervisors import Multiprocess
+    from api.cli.workers import Workers
 
     # Worker processes read their settings from the environment, as any process does.
     os.environ["LEDGER_DATABASE_URL"] = database.url
@@ -115,11 +115,7 @@ def _serve_in_workers(
         os.environ["LEDGER_WORKFLOW"] = str(settings.workflow.resolve())
     os.environ[MULTIPROCESS_DIRECTORY] = stack.enter_context(tempfile.TemporaryDirectory())
     config = _config(settings, "api.app:app_from_environment", factory=True, workers=workers)
-    bound = config.bind_socket()
-    bound.listen(config.backlog)  # whoever reads the address below may call before a worker is up
-    bound_host, bound_port = bound.getsockname()[:2]
-    _announce(bound_host, bound_port, database, first)
-    Multiprocess(config, sockets=[bound]).run()
+    Workers(config, lambda host, port: _announce(host, port, database, first)).run()
 
 
 def _config(settings: Settings, app: object, **more: object) -> uvicorn.Config:

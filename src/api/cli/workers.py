@@ -1,0 +1,59 @@
+"""`serve --workers`: several processes that answer at one address."""
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from uvicorn import Config
+from uvicorn.supervisors import Multiprocess
+
+READY_SECONDS = 60.0
+"""To wait for a process that is slow to come up; it is started anew where it ends."""
+
+
+class Workers(Multiprocess):
+    """Each process listens for itself, and the kernel shares out among them who calls.
+
+    Where all accept from one socket, the first that wakes takes all who are waiting there, and
+    keeps them for as long as their connections last.
+    """
+
+    def __init__(self, config: Config, announce: Callable[[str, int], None]) -> None:
+        # Without the option while it is bound: nobody else may have the address, not even another
+        # service of the same user. With it from here on, for the processes.
+        self._reserved = config.bind_socket()
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._announce = announce
+        own = OwnSocket(self._reserved.family, self._reserved.getsockname())
+        super().__init__(config, [own])  # type: ignore[list-item]  # it only hands them over
+
+    def init_processes(self) -> None:
+        super().init_processes()
+        deadline = time.monotonic() + READY_SECONDS
+        ready = [
+            process.wait_until_ready(deadline - time.monotonic(), self.should_exit)
+            for process in self.processes
+        ]
+        if any(ready):
+            self._announce(*self._reserved.getsockname()[:2])
+
+
+@dataclass(frozen=True)
+class OwnSocket:
+    """Arrives in each process that it is handed to as a socket of its own at that address."""
+
+    family: int
+    address: Any
+
+    def __reduce__(self) -> tuple[Callable[..., socket.socket], tuple[int, Any]]:
+        return _bound, (self.family, self.address)
+
+
+def _bound(family: int, address: Any) -> socket.socket:
+    own = socket.socket(family)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    own.bind(address)
+    return own
