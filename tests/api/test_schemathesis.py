@@ -54,6 +54,7 @@ def logged(service: Service) -> Iterator[Service]:
         yield service
 
 
+@pytest.mark.timeout(600)  # a minute where nothing else runs, 180 s beside two busy ones
 def test_every_answer_is_in_the_contract(logged: Service) -> None:
     service = logged
     service.open("4711")
