@@ -17,6 +17,7 @@ from benchmarks.sizes import SIZES
 SUBJECTS = {
     "startup": "start-up of the command line",
     "record": "record a change over HTTP",
+    "processor": "processor time of a change, by process",
     "read": "read a history over HTTP",
     "bulk": "many changes in a call",
     "importing": "import a history",

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from statistics import quantiles
 from urllib.parse import urlencode
 
 from api.cursors import encode_cursor
@@ -12,6 +13,7 @@ from benchmarks.filling import open_bookings
 from benchmarks.load import LoadGenerator
 from benchmarks.processes import Server
 from benchmarks.requests import bulk, bulk_changes, changes, histories, request
+from benchmarks.subjects.lag import lags
 from ledger.database import Database
 from ledger.workflow import Workflow
 
@@ -20,6 +22,9 @@ LIST_CLIENTS = 4
 POSITIONS_A_BOOKING = 16
 """Drawn for each booking that is wanted: not each position opens one."""
 BULK_CLIENTS, BULK_CHANGES = 4, 500
+LAG_RATE = 1_000
+FIRST_READS_SECONDS = 0.4
+"""In which one client asks for each booking twice at most: its third answer would be a kept one."""
 FINAL = ("Check-Out", "Arrived")
 
 # By position: bookings of all ages, so that no part of the ledger is favoured.
@@ -70,16 +75,24 @@ class Grown:
             settle(one.database)
             return found
 
-        def p50(name: str, one: Grown) -> float:
+        def p50(name: str, one: Grown, seconds: float = seconds) -> float:
             found = load.closed(one.server.url, getattr(one.requests, name), 1, seconds).p50
             settle(one.database)
             return found
+
+        def lag(one: Grown) -> float:
+            url, changes = one.server.url, one.requests.single
+            return quantiles(lags(load, url, one.database, changes, LAG_RATE, seconds), n=100)[98]
 
         return {
             "record, 32 clients, new bookings": partial(rate, "change", CLIENTS),
             "record, 32 clients, bookings of all ages": partial(rate, "old_change", CLIENTS),
             "record, 1 client, p50": partial(p50, "single"),
             "calls of 500 changes, 4 clients": partial(rate, "bulk", BULK_CLIENTS),
+            f"commit to visible at {LAG_RATE} changes/s, p99": lag,
+            "read a history for the first time, 1 client, p50": partial(
+                p50, "history", seconds=min(seconds, FIRST_READS_SECONDS)
+            ),
             "read a history, 32 clients": partial(rate, "history", CLIENTS),
             "read a history, 1 client, p50": partial(p50, "history"),
             "list by status, first page": partial(rate, "first_page", LIST_CLIENTS),

@@ -3,11 +3,14 @@
 import json
 import pickle
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import psutil
 
 from benchmarks.processes import python
 
@@ -22,7 +25,8 @@ class LoadFailed(Exception):
 class Stretch:
     """A stretch of load in a closed loop; times in milliseconds.
 
-    `answers` counts all answers, those of the warm-up too, by status.
+    `answers` counts all answers, those of the warm-up too, by status. `idle` and `stolen` are in
+    cores: what of the machine nobody used, and what its host gave to others.
     """
 
     rate: float
@@ -30,6 +34,8 @@ class Stretch:
     p99: float
     client_cpu: float
     answers: Mapping[str, int]
+    idle: float
+    stolen: float
 
     @property
     def answered(self) -> int:
@@ -63,6 +69,11 @@ class LoadGenerator:
     _process: "subprocess.Popen[str] | None" = field(default=None, init=False)
     _sets: int = field(default=0, init=False)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def define(self, lanes: Sequence[Sequence[bytes]]) -> str:
         """Hand over requests, a sequence a client; the name to run them by."""
         self._sets += 1
@@ -82,6 +93,7 @@ class LoadGenerator:
         expected: Sequence[int] = (200, 201),
     ) -> Stretch:
         """As many requests as are answered. Raises LoadFailed at any other status."""
+        started, before = time.monotonic(), psutil.cpu_times()
         found = self._run(
             url,
             {
@@ -91,6 +103,7 @@ class LoadGenerator:
                 "warmup": min(WARM_UP_SECONDS, seconds),
             },
         )
+        took, after = time.monotonic() - started, psutil.cpu_times()
         answers: dict[str, int] = found["answered"]
         if any(int(status) not in expected for status in answers):
             raise LoadFailed(f"answers by status: {answers}; only {expected} are right here")
@@ -100,6 +113,8 @@ class LoadGenerator:
             p99=found["p99"] * 1000,
             client_cpu=found["client_cpu"],
             answers=answers,
+            idle=(after.idle - before.idle) / took,
+            stolen=(after.steal - before.steal) / took,
         )
 
     def paced(

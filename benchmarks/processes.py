@@ -25,6 +25,15 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), **more}
 
 
+def used_seconds(process: psutil.Process) -> float:
+    """Processor time of a process so far, none where it has ended."""
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)
+
+
 class Server:
     """A process that announces its address, as a line that holds "http://…"."""
 
@@ -52,11 +61,15 @@ class Server:
             "projector": sum(child.memory_info().rss for child in process.children()),
         }
 
+    @property
+    def processes(self) -> list[psutil.Process]:
+        """The process itself, and its children that are still there."""
+        process = psutil.Process(self._process.pid)
+        return [process, *process.children()]
+
     def processor_seconds(self, *, children: bool = False) -> float:
         """Of the process itself, so far, or of its children too that are still there."""
-        process = psutil.Process(self._process.pid)
-        times = [one.cpu_times() for one in (process, *(process.children() if children else ()))]
-        return sum(one.user + one.system for one in times)
+        return sum(map(used_seconds, self.processes if children else self.processes[:1]))
 
     def wait_until_idle(self, seconds: float = 60.0) -> None:
         """Until the process and its children do next to nothing."""

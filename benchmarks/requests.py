@@ -47,14 +47,19 @@ def changes(
     ]
 
 
-def openings(prefix: str, count: int, clients: int) -> list[list[bytes]]:
-    """POSTs of new bookings, enough that no client comes round to its first again."""
+def openings(
+    prefix: str, count: int, clients: int, *, with_keys: bool = False
+) -> list[list[bytes]]:
+    """POSTs of new bookings, enough that no client comes round to its first again; with an
+    Idempotency-Key each, as those send who try again."""
+
+    def opening(number: int) -> bytes:
+        name = f"{prefix}-{number:07}"
+        headers = {"Idempotency-Key": f"key-of-{name}"} if with_keys else None
+        return request("POST", "/api/bookings", {"id": name, **change("pending")}, headers)
+
     return [
-        [
-            request("POST", "/api/bookings", {"id": f"{prefix}-{number:07}", **change("pending")})
-            for number in range(client, count, clients)
-        ]
-        for client in range(clients)
+        [opening(number) for number in range(client, count, clients)] for client in range(clients)
     ]
 
 

@@ -12,7 +12,7 @@ from statistics import quantiles
 
 from benchmarks.context import Context, settle
 from benchmarks.filling import open_bookings
-from benchmarks.load import Paced, Sample
+from benchmarks.load import LoadGenerator, Paced, Sample
 from benchmarks.requests import changes
 from benchmarks.results import Goal, Row, alone
 from ledger.database import Database
@@ -46,10 +46,7 @@ def run(context: Context) -> list[Row]:
         for _ in context.rounds(SUBJECT):
             rate = load.closed(server.url, full_load, CLIENTS, size.seconds).rate / 2
             settle(database)
-            with _Watcher(database) as watcher:
-                found = load.paced(server.url, paced, LANES_CLIENTS, [(rate, size.seconds * 2)])
-                settle(database)
-                time.sleep(POLL_SECONDS * 20)
+            found, watcher = _watched(load, server.url, database, paced, rate, size.seconds * 2)
             percent = quantiles(_lags(found, watcher), n=100)
             rates.append(rate)
             p50.append(percent[49])
@@ -73,6 +70,23 @@ def run(context: Context) -> list[Row]:
         alone(SUBJECT, "load while measured", "changes/s", rates),
         alone(SUBJECT, "share of that load really sent", "", late),
     ]
+
+
+def lags(
+    load: LoadGenerator, url: str, database: Database, requests: str, rate: float, seconds: float
+) -> list[float]:
+    """Milliseconds from commit to row, for each change of a stretch at that rate."""
+    return _lags(*_watched(load, url, database, requests, rate, seconds))
+
+
+def _watched(
+    load: LoadGenerator, url: str, database: Database, requests: str, rate: float, seconds: float
+) -> "tuple[Paced, _Watcher]":
+    with _Watcher(database) as watcher:
+        found = load.paced(url, requests, LANES_CLIENTS, [(rate, seconds)])
+        settle(database)
+        time.sleep(POLL_SECONDS * 20)
+    return found, watcher
 
 
 def _lags(found: Paced, watcher: "_Watcher") -> list[float]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from importlib.metadata import version
 from typing import TypeVar
 from uuid import UUID
@@ -53,8 +54,10 @@ WORK = {
 
 def run(context: Context) -> list[Row]:
     seen: dict[str, list[Measured]] = {}
-    for _ in context.rounds(SUBJECT, context.size.few_rounds):
-        for measured in (_ours(context), _plain(context), *_others(context)):
+    works = [_ours, _plain, *_others(context)]
+    for number in context.rounds(SUBJECT, context.size.few_rounds):
+        for work in works if number % 2 == 0 else reversed(works):
+            measured = work(context)
             seen.setdefault(measured.package, []).append(measured)
     if context.packages_python is None:
         print("  the other packages are not installed: run `make bench`", file=sys.stderr)
@@ -152,13 +155,13 @@ def _record_rates(
     return one, changes / (time.monotonic() - started)
 
 
-def _others(context: Context) -> list[Measured]:
+def _others(context: Context) -> list[Callable[[Context], Measured]]:
     if context.packages_python is None:
         return []
-    return [_other(context, module) for module in MODULES]
+    return [partial(_other, module) for module in MODULES]
 
 
-def _other(context: Context, module: str) -> Measured:
+def _other(module: str, context: Context) -> Measured:
     assert context.packages_python is not None
     url = context.databases.create()
     with psycopg.connect(url, autocommit=True) as connection:

@@ -51,7 +51,9 @@ def run(context: Context) -> list[Row]:
                 raise RuntimeError(f"{stretch.answered} answers, but {recorded} events")
 
         for number in context.rounds(SUBJECT):
-            new = load.define(openings(f"new-{number}", int(20_000 * size.seconds), CLIENTS))
+            count = int(20_000 * size.seconds)
+            new = load.define(openings(f"new-{number}", count, CLIENTS))
+            keyed = load.define(openings(f"keyed-{number}", count, CLIENTS, with_keys=True))
             works = [
                 lambda: measure("constant", constant, constants),
                 lambda: measure("change", ours, many),
@@ -59,6 +61,7 @@ def run(context: Context) -> list[Row]:
                 lambda: measure("unprojected", alone_, many_alone),
                 lambda: measure("plain", plain, plain_changes),
                 lambda: measure("open", ours, new),
+                lambda: measure("open, keyed", ours, keyed),
                 lambda: measure("one constant", constant, constants, 1),
                 lambda: measure("one change", ours, single, 1),
                 lambda: inserts.append(insert.milliseconds(size.seconds / 2)),
@@ -92,6 +95,8 @@ def _rows(seen: dict[str, list[Stretch]], inserts: list[float]) -> list[Row]:
         compare(SUBJECT, "change without a projector, 32 clients", "/s", rates("unprojected"),
                 ceiling, rates("constant")),
         compare(SUBJECT, "open, 32 clients", "/s", rates("open"), ceiling, rates("constant")),
+        compare(SUBJECT, "open, 32 clients, an Idempotency-Key each", "/s", rates("open, keyed"),
+                "without", rates("open")),
         compare(SUBJECT, "p99 of a change, 32 clients", "ms", [one.p99 for one in change],
                 "its p50", [one.p50 for one in change], Goal("≤", 3)),
         compare(SUBJECT, "p50 of a change, 1 client", "ms", alone_at,
@@ -101,6 +106,9 @@ def _rows(seen: dict[str, list[Stretch]], inserts: list[float]) -> list[Row]:
         alone(SUBJECT, "core time of the load generator at the constant answer", "cores",
               [one.client_cpu for one in seen["constant"]]),
         alone(SUBJECT, "one INSERT commit", "ms", inserts),
+        alone(SUBJECT, "stolen by the host at a change, 32 clients", "cores",
+              [one.stolen for one in change]),
+        alone(SUBJECT, "idle at a change, 32 clients", "cores", [one.idle for one in change]),
     ]  # fmt: skip
 
 

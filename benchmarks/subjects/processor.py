@@ -1,0 +1,97 @@
+"""Processor time of one recorded change, by process: where each microsecond goes.
+
+From the processes' own times, over stretches of load; what PostgreSQL does in the background
+(checkpoints, the writer of its log) is with its other work.
+"""
+
+import psutil
+
+from benchmarks.context import Context, settle
+from benchmarks.filling import open_bookings
+from benchmarks.load import LoadGenerator
+from benchmarks.processes import Server, used_seconds
+from benchmarks.requests import changes
+from benchmarks.results import Row, alone
+from ledger.database import Database
+
+SUBJECT = "processor"
+CLIENTS = {"32 clients": 32, "1 client": 1}
+PARTS = {
+    "service": "the serving process",
+    "projector": "the projector",
+    "writing": "PostgreSQL for the service: append, commit",
+    "projecting": "PostgreSQL for the projector: read model, log",
+    "other": "PostgreSQL otherwise",
+    "load": "load generator",
+    "idle": "idle",
+    "stolen": "stolen by the host",
+}
+# Who projects holds a lock of its own for as long as it does; who appends, for a transaction.
+SESSIONS = """
+    SELECT pid, EXISTS (
+        SELECT FROM pg_locks WHERE pg_locks.pid = session.pid AND locktype = 'advisory' AND granted
+    )
+    FROM pg_stat_activity AS session
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+def run(context: Context) -> list[Row]:
+    size, load = context.size, context.load
+    ids = [f"processor-{number:06}" for number in range(size.bookings)]
+    database = context.databases.ledger()
+    open_bookings(database, context.workflow, ids)
+    half = len(ids) // 2
+    requests = {
+        32: load.define(changes(ids[:half], 32)),
+        1: load.define(changes(ids[half:], 1)),
+    }
+    seen: dict[str, list[dict[str, float]]] = {name: [] for name in CLIENTS}
+    rates: dict[str, list[float]] = {name: [] for name in CLIENTS}
+    with context.ours(database) as server:
+        settle(database)
+        for _ in context.rounds(SUBJECT, size.few_rounds):
+            for name, clients in CLIENTS.items():
+                before = _used(server, load, database)
+                found = load.closed(server.url, requests[clients], clients, size.seconds)
+                settle(database)
+                used = _used(server, load, database)
+                rates[name].append(found.rate)
+                seen[name].append(
+                    {
+                        part: (used[part] - before[part]) / found.answered * 1_000_000
+                        for part in PARTS
+                    }
+                )
+    context.keep(SUBJECT, {"rates": rates, "microseconds": seen})
+    return [
+        row
+        for name, found in seen.items()
+        for row in (
+            alone(SUBJECT, f"changes, {name}", "/s", rates[name]),
+            *(
+                alone(SUBJECT, f"a change, {name}: {what}", "µs", [one[part] for one in found])
+                for part, what in PARTS.items()
+            ),
+        )
+    ]
+
+
+def _used(server: Server, load: LoadGenerator, database: Database) -> dict[str, float]:
+    """Seconds so far, by part."""
+    used = dict.fromkeys(PARTS, 0.0)
+    service, *projectors = server.processes
+    used["service"] = used_seconds(service)
+    used["projector"] = sum(map(used_seconds, projectors))
+    used["load"] = used_seconds(psutil.Process(load.pid))
+    with database.connect() as connection:
+        sessions = dict(connection.execute(SESSIONS).fetchall())
+        own = psutil.Process(connection.info.backend_pid)
+        postmaster = own.parent()
+        assert postmaster is not None
+        for process in (postmaster, *postmaster.children()):
+            part = {True: "projecting", False: "writing", None: "other"}[sessions.get(process.pid)]
+            used[part] += 0 if process.pid == own.pid else used_seconds(process)
+    machine = psutil.cpu_times()
+    used["idle"], used["stolen"] = machine.idle, machine.steal
+    return used
