@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
@@ -31,6 +32,8 @@ SILENCE_SECONDS = 15.0
 """Proxies close a connection on which nothing comes for a minute, some for half of it."""
 HEARTBEAT = format_sse_event(comment="ping")
 WAKE_SECONDS = 5.0
+UNWANTED_SECONDS = 1.0
+"""For how long events are read ahead of those who have not read what came before."""
 RECONNECT_SECONDS = 0.5
 
 Item = tuple[int, bytes]
@@ -41,7 +44,8 @@ class Tail:
     """Keeps the newest events in memory and wakes those who wait for more.
 
     Listeners pull: a slow one holds nothing but its own position, and reads from the database
-    what memory has dropped. While nobody listens, nothing is followed.
+    what memory has dropped. While nobody waits for more, nothing is followed: those who do not
+    read cost nothing.
     """
 
     def __init__(self, database: Database, store: Store, loop: asyncio.AbstractEventLoop) -> None:
@@ -52,6 +56,8 @@ class Tail:
         self._kept: deque[Item] = deque(maxlen=KEPT_EVENTS)
         self._more = asyncio.Event()
         self._listeners = 0
+        self._waiting = 0
+        self._waited_at = 0.0
         self._wanted = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tail", daemon=True)
@@ -71,22 +77,36 @@ class Tail:
         Who goes away closes it: left to be found as garbage, it would be followed for as long.
         """
         self._listeners += 1
-        self._wanted.set()
+        # What came before is read from the database: of an erasure that was answered a moment
+        # ago, memory may not have heard.
+        has_caught_up = False
         try:
             while not self._stop.is_set():
                 more = self._more
-                items = self._remembered(position)
+                items = self._remembered(position) if has_caught_up else None
                 if items is None:
                     items = await run_sync(partial(self._read, position))
+                    has_caught_up = len(items) < SENT_EVENTS
                 if items:
                     yield b"".join(sent for _, sent in items)
                     position = items[-1][0]
-                elif not await _came(more):
+                elif not await self._came(more):
                     yield HEARTBEAT
         finally:
             self._listeners -= 1
-            if self._listeners == 0:
-                self._wanted.clear()
+
+    async def _came(self, more: asyncio.Event) -> bool:
+        """Whether it came before there was silence for too long."""
+        self._waiting += 1
+        self._wanted.set()
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                return await more.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting -= 1
+            self._waited_at = time.monotonic()
 
     def close(self) -> None:
         self._stop.set()
@@ -119,7 +139,10 @@ class Tail:
             except (psycopg.Error, LedgerError) as error:
                 # Listeners wait meanwhile; whoever comes back gets what was missed.
                 logger.warning("the live feed was interrupted: %s", error)
+                self._kept.clear()
                 self._stop.wait(RECONNECT_SECONDS)
+            # From here on nobody would hear that any of it was erased.
+            self._kept.clear()
 
     def _listen(self, connection: psycopg.Connection) -> None:
         connection.execute(f"LISTEN {self._database.channel('events')}")
@@ -127,7 +150,7 @@ class Tail:
         position = head(connection)
         # What came before this position and after a listener looked is in the database: look anew.
         self._loop.call_soon_threadsafe(self._wake)
-        while self._wanted.is_set() and not self._stop.is_set():
+        while self._is_wanted() and not self._stop.is_set():
             events = events_after(connection, self._mapper, position, BATCH_EVENTS)
             if events:
                 position = events[-1].position
@@ -140,6 +163,13 @@ class Tail:
             else:
                 wait_for_notification(connection, self._stop, WAKE_SECONDS)
 
+    def _is_wanted(self) -> bool:
+        if not self._waiting and time.monotonic() - self._waited_at > UNWANTED_SECONDS:
+            self._wanted.clear()
+            if self._waiting:  # somebody came between the two lines above
+                self._wanted.set()
+        return self._wanted.is_set()
+
     def _wake(self) -> None:
         # Those who wait hold the old event; whoever comes next waits for a new one.
         woken, self._more = self._more, asyncio.Event()
@@ -149,15 +179,6 @@ class Tail:
 def _last_erasure(events: Sequence[Positioned]) -> int:
     """Its position, 0 where there is none."""
     return max((one.position for one in events if isinstance(one.event, Erased)), default=0)
-
-
-async def _came(more: asyncio.Event) -> bool:
-    """Whether it came before there was silence for too long."""
-    try:
-        async with asyncio.timeout(SILENCE_SECONDS):
-            return await more.wait()
-    except TimeoutError:
-        return False
 
 
 def _item(positioned: Positioned) -> Item:

@@ -3,8 +3,10 @@
 import gc
 import json
 import re
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import httpx
 import psycopg
@@ -12,7 +14,8 @@ import pytest
 from ledger_service import Service
 from scenes import eventually
 
-from projections.feed import head
+from projections.feed import events_after, head
+from projections.rows import Positioned
 
 
 def test_events_come_in_the_order_of_positions(service: Service) -> None:
@@ -122,22 +125,80 @@ def listeners(service: Service) -> str:
     return found[1]
 
 
+EVENTS = 5_000
+
+
+def record_much(service: Service) -> None:
+    """More than the kernel takes for a reader who does not read."""
+    body = {"status": "pending", "metadata": {"note": "x" * 4_000}}
+    for first in range(0, EVENTS, 200):
+        changes = [{"bookingId": f"b{first + number}", **body} for number in range(200)]
+        answer = service.client.post("/api/status-changes", json={"changes": changes})
+        assert answer.status_code == 200
+
+
 def test_who_went_away_without_reading_is_followed_no_more(service: Service) -> None:
     gc.disable()  # it would find out, at some time
     try:
-        body = {"status": "pending", "metadata": {"note": "x" * 4_000}}
-        changes = [{"bookingId": f"b{number}", **body} for number in range(200)]
-        for number in range(25):  # more than the kernel takes for the reader
-            for change in changes:
-                change["bookingId"] = f"{number}-{change['bookingId']}"
-            answer = service.client.post("/api/status-changes", json={"changes": changes})
-            assert answer.status_code == 200
-        with streaming(service, "?after=0"), streaming(service, "?after=5000"):
+        record_much(service)
+        with streaming(service, "?after=0"), streaming(service, f"?after={EVENTS}"):
             eventually(lambda: listeners(service) == "2.0", "both are followed")
             time.sleep(0.2)  # until one of them is waited for to read
         eventually(lambda: listeners(service) == "0.0", "nobody is followed")
     finally:
         gc.enable()
+
+
+def watched_tail(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A number for each time that the tail has looked for events."""
+    looked: list[int] = []
+
+    def looking(connection: psycopg.Connection, *given: Any) -> Sequence[Positioned]:
+        if threading.current_thread().name == "tail":
+            looked.append(len(looked))
+        return events_after(connection, *given)
+
+    monkeypatch.setattr("api.tail.events_after", looking)
+    return looked
+
+
+def test_nothing_is_read_ahead_of_those_who_do_not_read(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.tail.UNWANTED_SECONDS", 0.1)
+    looked = watched_tail(monkeypatch)
+    with streaming(service, "?after=0") as answer:
+        lines = answer.iter_lines()
+        service.open("the first one")
+        assert positions(lines, 1) == [1]
+        record_much(service)
+        assert looked
+        time.sleep(0.3)  # until it is waited for the reader
+        before = len(looked)
+        for number in range(20):
+            service.open(f"while-unread-{number}")
+        assert len(looked) <= before + 1
+
+        assert positions(lines, EVENTS + 20) == list(range(2, EVENTS + 22))
+        service.open("the last one")
+        assert positions(lines, 1) == [EVENTS + 22]
+        eventually(lambda: len(looked) > before + 1, "it is read for those who wait again")
+
+
+def test_what_was_erased_while_nobody_listened_is_sent_to_nobody(service: Service) -> None:
+    with streaming(service, "?after=0") as answer:
+        lines = answer.iter_lines()
+        service.open("4711", reason="Mrs Quackenbush called")
+        assert "Quackenbush" in next(line for line in lines if line.startswith("data: "))
+    eventually(lambda: listeners(service) == "0.0", "nobody is followed")
+    erased = service.client.delete(
+        "/api/bookings/4711/personal-data", params={"reason": "request 7"}
+    )
+    assert erased.status_code == 200, erased.text
+
+    with streaming(service, "?after=0") as answer:
+        lines = answer.iter_lines()
+        assert "Quackenbush" not in next(line for line in lines if line.startswith("data: "))
 
 
 def test_silence_is_filled_with_heartbeats(
