@@ -45,7 +45,7 @@ $(VENV)/.readers: locks/readers.txt $(VENV)/.dev
 	$(INSTALL) --requirement locks/readers.txt
 	@touch $@
 
-# Comparisons with peers: under ten minutes, or at full size (ten million events) well over an hour.
+# Comparisons with peers: under ten minutes, or at full size (ten million events) over an hour.
 bench: $(VENV)/.dev benchmarks/$(VENV)/.bench
 	$(BIN)/python -m benchmarks --size small
 
