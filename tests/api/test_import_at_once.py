@@ -277,7 +277,7 @@ class TestWhatIsReadAtOnce:
                 found = super().read1(size)
                 if not found:
                     self.ends += 1
-                    if self.ends == 2:  # the first one ends a block, the second one the file
+                    if self.ends == 1:
                         self.write(more)
                         self.seek(len(first))
                 return found
@@ -295,6 +295,30 @@ class TestWhatIsReadAtOnce:
         assert [(reject.line, reject.reason) for reject in chunk.rejects] == [
             (2, "is nested too deeply")
         ]
+
+    @pytest.mark.parametrize("behind", [0, 1])
+    def test_the_line_after_one_that_is_too_long_is_read(self, behind: int) -> None:
+        """Also where a return, which a newline may follow, is the last that a block has."""
+        header = "bookingId,toStatus,createdAt\r"
+        block = lines.BLOCK_LENGTH
+        long = "x" * (lines.LINE_LENGTH_MAX + block - len(header) - 1 + behind) + "\r"
+        rows = "".join(f"{booking},pending,{TIME}\r" for booking in "AB")
+        found = read(f"{header}{long}{rows}".encode(), "csv")
+        assert together(found)[0][0] == ["A", "B"]
+        assert [reject.line for reject in together(found)[1]] == [2]  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize("count", [100, 1_000])
+    @pytest.mark.parametrize("format_", ["csv", "ndjson"])
+    def test_no_row_before_the_damage_of_an_archive_is_lost(
+        self, count: int, format_: Format
+    ) -> None:
+        header, row = "", GOOD + "}\n"
+        if format_ == "csv":
+            header, row = "bookingId,toStatus,createdAt\n", f"A,pending,{TIME}\n"
+        archive = gzip.compress((header + row * count).encode())
+        *found, error = read(archive[:-1], format_, gzipped=True)
+        assert isinstance(error, UnreadableFile)
+        assert sum(len(chunk.rows) for chunk in found) == count
 
     def test_all_before_the_damage_of_an_archive_is_read(self) -> None:
         rows = "".join(f"B{number},pending,{TIME}\n" for number in range(20_000))

@@ -42,31 +42,27 @@ class Chunk:
 def read_chunks(
     binary: BinaryIO, format_: Format, reader: RowReader, *, gzipped: bool
 ) -> Generator[Chunk, None, None]:
-    """Raises UnreadableFile, behind the rows before the damage. Close it before the file.
+    """Raises UnreadableFile, behind the rows before the damage.
 
     Bytes that are not UTF-8 become lone surrogates, which no value may contain: the row that
     has them is rejected, with its line number, and the others are read.
     """
-    stream = cast("BinaryIO", gzip.GzipFile(fileobj=binary)) if gzipped else binary
-    text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="")
+    stream = gzip.GzipFile(fileobj=binary) if gzipped else cast("io.BufferedIOBase", binary)
     sized = binary.seekable()
-    try:
-        with _damage_named():
-            source = _Source(Lines(text), format_)
-        while True:
-            chunk = Chunk()
-            try:
-                with _damage_named():
-                    source.fill(chunk, reader)
-            except UnreadableFile:
-                yield chunk  # what stands before the damage
-                raise
-            if not len(chunk):
-                return
-            chunk.bytes_read = binary.tell() if sized else None
-            yield chunk
-    finally:
-        text.detach()
+    with _damage_named():
+        source = _Source(Lines(stream), format_)
+    while True:
+        chunk = Chunk()
+        try:
+            with _damage_named():
+                source.fill(chunk, reader)
+        except UnreadableFile:
+            yield chunk  # what stands before the damage
+            raise
+        if not len(chunk):
+            return
+        chunk.bytes_read = binary.tell() if sized else None
+        yield chunk
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from codecs import getincrementaldecoder
 from collections import deque
 from collections.abc import Iterator
 
@@ -15,16 +16,22 @@ second line: that must not cost the square of the file."""
 
 BLOCK_LENGTH = 65_536
 BYTE_ORDER_MARK = "\ufeff"
+LINE_ENDS = ("\n", "\r")
 
 
 class Lines:
     """Lines with their ends, numbered from 1, and those that the present row has taken.
 
     Iterating raises csv.Error where a row takes more lines, or is longer, than any row should be.
+    Bytes that are not UTF-8 become lone surrogates.
     """
 
-    def __init__(self, text: io.TextIOWrapper) -> None:
-        self._text = text
+    def __init__(self, binary: io.BufferedIOBase) -> None:
+        self._binary = binary
+        # It keeps a return that ends a block, as a newline may follow.
+        self._decoder = io.IncrementalNewlineDecoder(
+            getincrementaldecoder("utf-8")("surrogateescape"), translate=False
+        )
         self._waiting: deque[str] = deque()
         self._rest = ""
         self._taken: list[str] = []
@@ -75,7 +82,7 @@ class Lines:
         return len(self._taken) > ROW_LINES_MAX or self._taken_length > ROW_LENGTH_MAX
 
     def row(self) -> str:
-        return "".join(self._taken).rstrip("\r\n")
+        return "".join(self._taken)[:ROW_LENGTH_MAX].rstrip("\r\n")
 
     def first_line_again(self) -> str:
         """The first line of a row that is broken; the others will be read once more.
@@ -84,35 +91,37 @@ class Lines:
         """
         first, *others = self._taken
         self.give_back(others)
-        return first.rstrip("\r\n")
+        return first[:LINE_LENGTH_MAX].rstrip("\r\n")
 
     def _refill(self) -> bool:
         """Whether more lines wait; reads a block, and on while it ends no line."""
         while not self._waiting and not self._ended:
-            block = self._text.read(BLOCK_LENGTH)
-            lines = io.StringIO(self._rest + block, newline="").readlines()
-            self._rest = ""
-            if not block:
-                self._ended = True
-                self._waiting.extend(lines)
-                break
-            if not lines[-1].endswith("\n"):
-                # It has no end yet, or a return that a newline may follow.
-                self._rest = lines.pop()
+            self._wait(self._rest + self._block())
             if len(self._rest) >= LINE_LENGTH_MAX:
-                lines.append(self._rest[:LINE_LENGTH_MAX])
+                self._waiting.append(self._rest[:LINE_LENGTH_MAX])
                 self._skip_rest_of_line()
-            self._waiting.extend(lines)
         if self._waiting and self.number == 0:
             self._waiting[0] = self._waiting[0].removeprefix(BYTE_ORDER_MARK)
         return bool(self._waiting)
 
+    def _block(self) -> str:
+        """What one read gives: what stands before a damage must not be lost with it."""
+        block = self._binary.read1(BLOCK_LENGTH)
+        self._ended = not block
+        return self._decoder.decode(block, final=self._ended)
+
+    def _wait(self, text: str) -> None:
+        """Its lines wait to be taken, but for the last where it has no end yet."""
+        lines = io.StringIO(text, newline="").readlines()
+        self._rest = ""
+        if lines and not self._ended and not lines[-1].endswith(LINE_ENDS):
+            self._rest = lines.pop()
+        self._waiting.extend(lines)
+
     def _skip_rest_of_line(self) -> None:
         self._rest = ""
-        while block := self._text.read(BLOCK_LENGTH):
-            first, *others = io.StringIO(block, newline="").readlines()
-            if first.endswith("\r") and not others:
-                others = [self._text.read(1).removeprefix("\n")]
-            if first.endswith(("\r", "\n")):
-                self._rest = "".join(others)
+        while not self._ended:
+            first, *others = io.StringIO(self._block(), newline="").readlines() or [""]
+            if first.endswith(LINE_ENDS):
+                self._wait("".join(others))
                 return
