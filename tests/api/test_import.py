@@ -306,8 +306,8 @@ WRONG_ROWS = {
     "too few cells": ("A,pending", "has 2 cells where the header has 7"),
     "too many cells": (f"{PENDING},more", "has 8 cells where the header has 7"),
     "text after a quote": ('"A"x,,pending,,,,2026-01-01T10:00:00Z', "is not CSV"),
-    "a quote without end": ('A,,pending,"anna,,,2026-01-01T10:00:00Z', "is not CSV"),
-    "a huge cell": (f"A,,pending,,{'x' * 200_000},,2026-01-01T10:00:00Z", "field larger"),
+    "text after a quote in a later line": ('A,,,"two\nor\nthree"x,"4', "is not CSV"),
+    "a huge cell": (f"A,,pending,,{'x' * 200_000},,2026-01-01T10:00:00Z", "reason: must"),
     "no id": (",,pending,,,,2026-01-01T10:00:00Z", "bookingId: is missing"),
     "a long id": (f"{'x' * 201},,pending,,,,2026-01-01T10:00:00Z", "bookingId: must have"),
     "a control character": ("A\tB,,pending,,,,2026-01-01T10:00:00Z", "bookingId: must not contain"),
@@ -473,6 +473,21 @@ class TestFilesThatAreNone:
         assert "The compressed file is damaged" in result.stderr
         assert "Run the same command again" in result.stderr
 
+    def test_a_quote_that_is_never_closed_is_said_and_what_stands_before_it_is_kept(
+        self, database: Database, imported: Import
+    ) -> None:
+        """Not rejected: the file of rejects would hold all the rest, and the import seem done."""
+        Path("history.csv").write_text(f'{HEADER}\n{PENDING}\nB,,pending,"anna,,,\n{CONFIRMED}\n')
+        result = run(database, "history.csv", "--json")
+        assert result.exit_code == 1
+        assert "The row that begins in line 3 has a quote that is never closed" in result.stderr
+        assert "Run the same command again" in result.stderr
+        assert json.loads(result.stdout)["rows"] == 1
+        assert not json.loads(result.stdout)["complete"]
+        assert not Path("history.csv.rejects.csv").exists()
+        assert statuses(database) == [("A", None, "pending")]
+        assert imported([HEADER, PENDING, CONFIRMED])["known"] == 1
+
     def test_a_format_that_is_not_known_is_asked_for(self, database: Database) -> None:
         Path("history.txt").write_text(f"{HEADER}\n{PENDING}\n")
         assert "give --format" in run(database, "history.txt").stderr
@@ -537,7 +552,7 @@ class TestTheReadingProcess:
     def test_it_gives_what_is_read_in_one_process(
         self, database: Database, imported: Import, large: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        lines = [*large.read_text().splitlines(), "wrong", 'A,,pending,"x,,,2026-01-01T10:00:00Z']
+        lines = [*large.read_text().splitlines(), "wrong", 'A,,pending,"x"y,,,2026-01-01T10:00:00Z']
         there = imported(lines, exit_code=3)
         rejected = rejects()
         monkeypatch.setattr(import_reading, "SMALL_BYTES", 10**9)

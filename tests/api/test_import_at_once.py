@@ -17,7 +17,7 @@ from api.imports import chunks, fingerprints, lines
 from api.imports.chunks import Chunk, read_chunks
 from api.imports.csv_rows import CsvRows
 from api.imports.fingerprints import Fingerprints
-from api.imports.formats import COLUMNS, EXPORTED, Format, OneByOne, UnreadableFile
+from api.imports.formats import COLUMNS, EXPORTED, Format, OneByOne, Reject, UnreadableFile
 from api.imports.ndjson_rows import NdjsonRows
 from api.imports.rows import RowReader
 from ledger.workflow import DEFAULT
@@ -94,6 +94,8 @@ CSV_NOISE = [
     *("\n", "A,pending\n", f"A,,pending,,,,{TIME},more\n", f'A,,pending,"anna,,,{TIME}\n', '"\n'),
     f'A,,pending,,"two\nlines",,{TIME}\n',
     f'A,,pending,,"two\nor\nthree\nlines",,{TIME}\n',
+    f'A,,pending,,"two\nlines",,"{TIME}"x\n',
+    f'A,,pending,"anna,,,{TIME}\nA,,confirmed,"bo"",,,{TIME}\n"\n',
 ]
 GOOD = f'{{"bookingId":"A","toStatus":"pending","createdAt":"{TIME}"'
 NDJSON_NOISE = [
@@ -139,13 +141,19 @@ def only_one_by_one() -> Iterator[None]:
         yield
 
 
-def together(read: list[Chunk]) -> tuple[list[list[object]], list[object]]:
+def read_one_by_one(content: bytes, format_: Format) -> list[Any]:
+    with only_one_by_one():
+        return read(content, format_)
+
+
+def together(read: list[Any]) -> tuple[list[list[Any]], list[Reject]]:
     """All rows and all rejects, wherever chunks end."""
-    columns: list[list[object]] = [[] for _ in range(6)]
-    for chunk in read:
+    columns: list[list[Any]] = [[] for _ in range(6)]
+    found = [chunk for chunk in read if isinstance(chunk, Chunk)]
+    for chunk in found:
         for column, more in zip(columns, chunk.rows.columns(), strict=True):
             column.extend(more)
-    return columns, [reject for chunk in read for reject in chunk.rejects]
+    return columns, [reject for chunk in found for reject in chunk.rejects]
 
 
 def require_the_same(content: bytes, format_: Format, block: int) -> None:
@@ -158,7 +166,10 @@ def require_the_same(content: bytes, format_: Format, block: int) -> None:
             expected = read(content, format_)
         found = read(content, format_)
     assert together(found) == together(expected)
-    assert all(0 < len(chunk) <= 5 for chunk in found)
+    ends = [one for one in found if isinstance(one, UnreadableFile)]
+    assert list(map(str, ends)) == [str(one) for one in expected if isinstance(one, UnreadableFile)]
+    assert all(len(chunk) <= 5 for chunk in found if isinstance(chunk, Chunk))
+    assert all(map(len, found[: len(found) - 2 * len(ends)]))
 
 
 class TestTheSameAsOneByOne:
@@ -171,6 +182,15 @@ class TestTheSameAsOneByOne:
     @given(ndjson_files, st.sampled_from([40, 150, 65_536]))
     def test_ndjson(self, rows: list[str], block: int) -> None:
         require_the_same("".join(rows).encode("utf-8", "surrogatepass"), "ndjson", block)
+
+    @given(csv_files, st.sampled_from([7, 40, 150]))
+    def test_csv_with_rows_that_are_too_long(self, rows: list[str], block: int) -> None:
+        content = ",".join(COLUMNS) + "\n" + "".join(rows)
+        with (
+            mock.patch.object(lines, "LINE_LENGTH_MAX", 180),
+            mock.patch.object(lines, "ROW_LENGTH_MAX", 180),
+        ):
+            require_the_same(content.encode("utf-8", "surrogatepass"), "csv", block)
 
     @pytest.mark.parametrize("column", COLUMNS)
     def test_each_odd_value_among_plain_ones(self, column: str) -> None:
@@ -202,6 +222,109 @@ class TestTheSameAsOneByOne:
             at_once, one_by_one = Fingerprints(KEY), Fingerprints(KEY)
             for part in parts:
                 assert at_once.of_all(part) == [one_by_one.of(content) for content in part]
+
+
+FORGED = f"\nVICTIM,cancelled,{TIME},manager,\n"
+HEADER = ["bookingId", "toStatus", "createdAt", "changedBy", "reason"]
+
+texts = st.lists(
+    st.sampled_from([FORGED, FORGED, "\n", "\r\n", "\r", '"', '",', "x" * 50, "ü,"]), max_size=8
+).map("".join)
+
+
+def written(rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+class TestALineWithinQuotesIsNoRow:
+    @given(st.lists(st.tuples(texts, texts), max_size=6), st.sampled_from([7, 40, 65_536]))
+    def test_what_a_csv_writer_writes_as_one_row_is_one(
+        self, given_texts: list[tuple[str, str]], block: int
+    ) -> None:
+        rows = [
+            [note, f"B{number}", "pending", TIME, "guest", reason]
+            for number, (note, reason) in enumerate(given_texts)
+        ]
+        begin = [
+            len(io.StringIO(written(rows[:number]), newline="").readlines()) + 2
+            for number in range(len(rows))
+        ]
+        with (
+            mock.patch.object(lines, "BLOCK_LENGTH", block),
+            mock.patch.object(lines, "ROW_LINES_MAX", 3),
+            mock.patch.object(lines, "ROW_LENGTH_MAX", 120),
+            mock.patch.object(lines, "LINE_LENGTH_MAX", 120),
+        ):
+            found = read(written([["id", *HEADER], *rows]).encode(), "csv")
+        (booking_ids, *_), rejects = together(found)
+        assert all(isinstance(chunk, Chunk) for chunk in found)
+        rejected = [begin.index(reject.line) for reject in rejects]
+        assert booking_ids == [f"B{n}" for n in range(len(rows)) if n not in rejected]
+        for number, reject in zip(rejected, rejects, strict=True):
+            row = written([rows[number]])
+            assert len(row) >= 120 or row.count("\n") + row.count("\r") > 3, reject
+            assert row.startswith(reject.row)
+            assert len(reject.row) <= 120
+
+    @pytest.mark.parametrize(
+        ("reason", "why"),
+        [
+            ("x\n" * 1_001, "has more than 1,000 lines"),
+            ("x" * 2_100_000, "has 2,097,152 characters or more"),
+            ("x" * 2_200_000, "has 2,097,152 characters or more"),
+            (("x" * 2_000 + "\n") * 1_050, "has more than 1,000 lines"),
+            (("x" * 2_500 + "\n") * 1_000, "has 2,097,152 characters or more"),
+            ("x" * 140_000, "reason: must have at most 2000 characters"),
+            (("x" * 200 + "\n") * 900, "reason: must have at most 2000 characters"),
+        ],
+    )
+    @pytest.mark.parametrize("more", ["", '"', "\n\n"])
+    def test_nor_where_the_row_is_too_long(self, reason: str, why: str, more: str) -> None:
+        rows = [
+            ["A", "pending", TIME, "guest", f"hello{FORGED}{reason}{FORGED}{more}"],
+            ["B", "pending", TIME, "guest", f"{reason}{FORGED}"],
+            ["C", "pending", TIME, "guest", f"{more}{FORGED}"],
+        ]
+        for find in (read, read_one_by_one):
+            (booking_ids, *_), rejects = together(find(written([HEADER, *rows]).encode(), "csv"))
+            assert booking_ids == ["C"]
+            assert [reject.reason for reject in rejects] == [why] * 2
+            assert rejects[0].line == 2
+            assert all(len(reject.row) <= lines.ROW_LENGTH_MAX for reject in rejects)
+
+    def test_nor_the_lines_of_a_row_to_where_it_is_no_csv(self) -> None:
+        row = f'A,pending,{TIME},"guest{FORGED}"x,'
+        content = f"{written([HEADER])}{row}\nB,pending,{TIME},,\n"
+        for find in (read, read_one_by_one):
+            (booking_ids, *_), rejects = together(find(content.encode(), "csv"))
+            assert booking_ids == ["B"]
+            assert [(reject.line, reject.row) for reject in rejects] == [(2, row)]
+
+    @pytest.mark.parametrize("lines_behind", [0, 1, 10, 2_000])
+    def test_nor_what_stands_behind_a_quote_that_is_never_closed(self, lines_behind: int) -> None:
+        content = f'{written([HEADER])}A,pending,{TIME},,\n\nB,pending,{TIME},guest,"x{FORGED}'
+        for find in (read, read_one_by_one):
+            *found, error = find((content + "x\n" * lines_behind).encode(), "csv")
+            assert together(found) == together(
+                read(content[: content.index("\nB,")].encode(), "csv")
+            )
+            assert isinstance(error, UnreadableFile)
+            assert "The row that begins in line 4 has a quote that is never closed" in str(error)
+
+    def test_a_header_that_is_too_long_is_none(self) -> None:
+        (error,) = read(b'"' + b"x\n" * 2_000, "csv")
+        assert str(error) == "The header has more than 1,000 lines."
+
+    def test_a_line_that_is_too_long_is_no_row_though_its_beginning_is(self) -> None:
+        for content, format_ in (
+            (f"{GOOD}}}{' ' * 2_097_152}more\n{GOOD}}}\n", "ndjson"),
+            (f"bookingId,toStatus,createdAt,id\nA,pending,{TIME},{'x' * 2_097_152}\n", "csv"),
+        ):
+            found = together(read(content.encode(), format_))
+            assert len(found[0][0]) == (format_ == "ndjson")
+            assert [reject.reason for reject in found[1]] == ["has 2,097,152 characters or more"]
 
 
 class TestWhatIsReadAtOnce:
@@ -305,7 +428,9 @@ class TestWhatIsReadAtOnce:
         rows = "".join(f"{booking},pending,{TIME}\r" for booking in "AB")
         found = read(f"{header}{long}{rows}".encode(), "csv")
         assert together(found)[0][0] == ["A", "B"]
-        assert [reject.line for reject in together(found)[1]] == [2]  # type: ignore[attr-defined]
+        assert [(one.line, len(one.row)) for one in together(found)[1]] == [
+            (2, lines.LINE_LENGTH_MAX)
+        ]
 
     @pytest.mark.parametrize("count", [100, 1_000])
     @pytest.mark.parametrize("format_", ["csv", "ndjson"])

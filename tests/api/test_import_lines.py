@@ -1,14 +1,20 @@
 """The lines of a file, however it is cut into blocks."""
 
+import csv
 import io
+import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from api.imports import lines as import_lines
+from api.imports.csv_quotes import OpenQuote
 from api.imports.csv_rows import CsvRows
-from api.imports.formats import Reject
-from api.imports.lines import Lines
+from api.imports.formats import UnreadableFile
+from api.imports.lines import Lines, RowTooLong, may_be_too_long
 
 
 def lines_of(content: str) -> Lines:
@@ -46,32 +52,30 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
     assert list(lines_of("\ufeffa\n\ufeffb")) == ["a\n", "\ufeffb"]
 
 
-@pytest.mark.parametrize("block", [1, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize("block", [1, 3, 4, 5, 6, 7, 64])
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
 def test_the_rest_of_a_line_that_is_too_long_is_not_kept(
     monkeypatch: pytest.MonkeyPatch, block: int, end: str
 ) -> None:
     monkeypatch.setattr(import_lines, "BLOCK_LENGTH", block)
     monkeypatch.setattr(import_lines, "LINE_LENGTH_MAX", 8)
-    for length in range(10, 20):
-        lines = list(lines_of(f"a{end}{'x' * length}{end}b{end}c"))
-
-        assert [lines[0], *lines[2:]] == [f"a{end}", f"b{end}", "c"], length
-        assert lines[1].startswith("xxxxxxxx")
-
-
-def test_a_row_that_is_given_back_is_read_once_more() -> None:
-    lines = lines_of("1\n2\n3\n4\n")
-    taken = iter(lines)
-    assert [next(taken) for _ in range(3)] == ["1\n", "2\n", "3\n"]
-
-    assert lines.first == 1
-    assert lines.row() == "1\n2\n3"
-    assert lines.first_line_again() == "1"
-    lines.begin_row()
-
-    assert list(lines) == ["2\n", "3\n", "4\n"]
-    assert lines.number == 4
+    monkeypatch.setattr(import_lines, "ROW_LENGTH_MAX", 8)
+    for length in range(8, 40):
+        for is_asked_for in (True, False):
+            lines = lines_of(f"a{end}{'x' * length}{end}b{end}{'y' * length}")
+            taken = iter(lines)
+            assert next(taken) == f"a{end}"
+            lines.begin_row()
+            with pytest.raises(RowTooLong):
+                next(taken)
+            assert (lines.row(), lines.number) == ("x" * 8, 2)
+            if is_asked_for:
+                assert "".join(lines.last_line()) == "x" * length + end
+            assert lines.take(1) == [f"b{end}"]
+            (last,) = lines.take(1)
+            assert may_be_too_long([last])
+            assert last + "".join(lines.rest_of_line()) == "y" * length
+            assert lines.take(1) == []
 
 
 def test_lines_that_are_taken_and_given_back_are_read_again() -> None:
@@ -87,26 +91,44 @@ def test_lines_that_are_taken_and_given_back_are_read_again() -> None:
     assert lines.take(1) == []
 
 
-def test_a_quote_that_is_never_closed_takes_few_lines_along(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "rest_of_lines", [b"x" * 60_000 + b"\n", b'x"' * 30_000, b'""' * 30_000, b"x" * 60_000]
+)
+@pytest.mark.parametrize("begins", ['"', 'A,"two\n', "A,"])
+def test_what_is_too_long_is_not_kept_in_memory(rest_of_lines: bytes, begins: str) -> None:
+    class Long(io.BytesIO):
+        blocks = 500
+
+        def read1(self, size: int | None = -1, /) -> bytes:
+            self.blocks -= 1
+            return super().read1(size) or (rest_of_lines if self.blocks > 0 else b"")
+
+    rows = CsvRows(Lines(Long(f"bookingId,toStatus,createdAt\n{begins}".encode()))).one_by_one()
+    tracemalloc.start()
+    try:
+        with suppress(UnreadableFile):
+            for _ in rows:
+                pass
+        assert tracemalloc.get_traced_memory()[1] < 16_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@given(
+    st.lists(st.text('",ab \x00', max_size=6), max_size=4),
+    st.sampled_from(["", "\n", "\r", "\r\n"]),
+    st.booleans(),
+)
+def test_a_quote_is_open_where_the_csv_module_wants_another_line(
+    pieces: list[str], end: str, is_open: bool
 ) -> None:
-    """Each such line is rejected by itself, after a look at a few more and not at all the rest."""
-    looked_at = 0
+    is_more_wanted = False
 
-    class Counted(Lines):
-        def __iter__(self) -> Iterator[str]:
-            nonlocal looked_at
-            for line in super().__iter__():
-                looked_at += 1
-                yield line
+    def lines() -> Iterator[str]:
+        nonlocal is_more_wanted
+        yield '"' * is_open + "".join(pieces) + end
+        is_more_wanted = True
 
-    monkeypatch.setattr(import_lines, "ROW_LINES_MAX", 3)
-    content = "bookingId,toStatus,createdAt\n" + 'b","a\n' * 50 + "L-1,pending,2026-01-05\n"
-
-    *rejects, row = CsvRows(Counted(io.BytesIO(content.encode()))).one_by_one()
-
-    assert [(type(one), getattr(one, "line", None)) for one in rejects] == [
-        (Reject, number) for number in range(2, 52)
-    ]
-    assert "L-1" in row  # type: ignore[operator]
-    assert looked_at < 52 * 4
+    with suppress(csv.Error):
+        next(csv.reader(lines(), strict=True))
+    assert OpenQuote(is_open=is_open).is_open_after([*pieces, end]) == is_more_wanted

@@ -10,8 +10,8 @@ from itertools import islice
 from typing import BinaryIO, cast
 
 from api.imports.csv_rows import CsvRows
-from api.imports.formats import Format, OneByOne, Reject, RowsOfFormat, UnreadableFile
-from api.imports.lines import Lines
+from api.imports.formats import Columns, Format, OneByOne, Reject, RowsOfFormat, UnreadableFile
+from api.imports.lines import Lines, may_be_too_long
 from api.imports.ndjson_rows import NdjsonRows
 from api.imports.rows import RowReader
 from ledger.errors import Refusal
@@ -91,7 +91,7 @@ class _Source:
                 return
             characters += sum(map(len, lines))
             try:
-                reader.read_all(self._rows.at_once(lines), chunk.rows)
+                reader.read_all(self._columns(lines), chunk.rows)
             except OneByOne:
                 self._lines.give_back(lines)
                 self._fill_one_by_one(chunk, reader, len(lines))
@@ -100,6 +100,11 @@ class _Source:
                 self._at_once = max(AT_ONCE_MIN, len(lines) // 4)
             else:
                 self._at_once = min(CHUNK_ROWS, self._at_once * 5 // 4 + 1)
+
+    def _columns(self, lines: list[str]) -> Columns:
+        if may_be_too_long(lines):
+            raise OneByOne
+        return self._rows.at_once(lines)
 
     def _fill_one_by_one(self, chunk: Chunk, reader: RowReader, count: int) -> None:
         for values in islice(self._one_by_one, count):

@@ -2,8 +2,10 @@
 
 import csv
 from collections.abc import Generator
+from itertools import chain
 from operator import itemgetter
 
+from api.imports.csv_quotes import OpenQuote
 from api.imports.formats import (
     COLUMNS,
     KNOWN,
@@ -14,14 +16,19 @@ from api.imports.formats import (
     UnreadableFile,
     Values,
 )
-from api.imports.lines import Lines
+from api.imports.lines import ROW_LENGTH_MAX, Lines, RowTooLong
 
 
 class CsvRows:
     def __init__(self, lines: Lines) -> None:
         """Reads the header. Raises UnreadableFile where it is none."""
+        # Python's own limit, of the whole process, is met in the middle of rows that are not too
+        # long for us; their other lines must not be taken for rows.
+        csv.field_size_limit(ROW_LENGTH_MAX)
         try:
             header = next(csv.reader(lines, strict=True), [])
+        except RowTooLong as error:
+            raise UnreadableFile(f"The header {error}.") from error
         except csv.Error as error:
             raise UnreadableFile(f"The header is not CSV: {error}.") from error
         _check_header(header)
@@ -34,6 +41,7 @@ class CsvRows:
         ]
 
     def one_by_one(self) -> Generator[Values | Reject, None, None]:
+        """The same. Raises UnreadableFile where the file ends within quotes."""
         lines, width, values_of = self._lines, self._width, itemgetter(*self._positions)
         reader = csv.reader(lines, strict=True)
         while True:
@@ -42,9 +50,9 @@ class CsvRows:
                 cells = next(reader)
             except StopIteration:
                 return
-            except csv.Error as error:
-                yield Reject(lines.first, f"is not CSV: {error}", lines.first_line_again())
-                reader = csv.reader(lines, strict=True)  # the old one may have seen the end
+            except (RowTooLong, csv.Error) as error:
+                yield self._rejected(error)
+                reader = csv.reader(lines, strict=True)
                 continue
             if len(cells) == width:
                 cells.append("")
@@ -52,6 +60,23 @@ class CsvRows:
             elif cells:
                 reason = f"has {len(cells)} cells where the header has {width}"
                 yield Reject(lines.first, reason, lines.row())
+
+    def _rejected(self, error: RowTooLong | csv.Error) -> Reject:
+        """The whole row, as text within quotes could be taken for rows."""
+        lines = self._lines
+        if isinstance(error, csv.Error):
+            if lines.are_over:
+                raise _never_closed(lines.first) from error
+            return Reject(lines.first, f"is not CSV: {error}", lines.row())
+        reject = Reject(lines.first, str(error), lines.row())
+        quote = OpenQuote(is_open=lines.first < lines.number)
+        line = lines.last_line()
+        while quote.is_open_after(line):
+            following = lines.take(1)
+            if not following:
+                raise _never_closed(reject.line)
+            line = chain(following, lines.rest_of_line())
+        return reject
 
     def at_once(self, lines: list[str]) -> Columns:
         try:
@@ -63,6 +88,13 @@ class CsvRows:
             raise OneByOne
         cells = [*zip(*rows, strict=True), ("",) * len(rows)]
         return [cells[position] for position in self._positions]
+
+
+def _never_closed(line: int) -> UnreadableFile:
+    return UnreadableFile(
+        f"The row that begins in line {line} has a quote that is never closed, so it takes in "
+        "all that follows."
+    )
 
 
 def _check_header(header: list[str]) -> None:

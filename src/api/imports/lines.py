@@ -1,29 +1,31 @@
 """The lines of a file, as an editor counts them."""
 
-import csv
 import io
 from codecs import getincrementaldecoder
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 LINE_LENGTH_MAX = 2_097_152
-"""Longer lines are no rows, whatever is in them; reading them whole could take all memory."""
+"""A line with as many characters is no row, whatever is in it; reading it whole could take all
+memory."""
 
 ROW_LINES_MAX = 1_000
 ROW_LENGTH_MAX = LINE_LENGTH_MAX
-"""A quote that is never closed makes one row of all that follows, which is then read again from its
-second line: that must not cost the square of the file."""
+"""A quote that is never closed makes one row of all that follows: it must not be kept."""
 
 BLOCK_LENGTH = 65_536
 BYTE_ORDER_MARK = "\ufeff"
 LINE_ENDS = ("\n", "\r")
 
 
+class RowTooLong(Exception):
+    """The row has taken more lines, or is longer, than any row should; the last it did not get"""
+
+
 class Lines:
     """Lines with their ends, numbered from 1, and those that the present row has taken.
 
-    Iterating raises csv.Error where a row takes more lines, or is longer, than any row should be.
-    Bytes that are not UTF-8 become lone surrogates.
+    Iterating raises RowTooLong. Bytes that are not UTF-8 become lone surrogates.
     """
 
     def __init__(self, binary: io.BufferedIOBase) -> None:
@@ -36,8 +38,12 @@ class Lines:
         self._rest = ""
         self._taken: list[str] = []
         self._taken_length = 0
+        self._is_cut = False
+        """Whether the last line that waits or was taken is too long, and not read to its end."""
         self._ended = False
         """The end of a file that is still written to is where it was read first."""
+        self.are_over = False
+        """Whether one was asked for behind the last, while iterating."""
         self.number = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -47,9 +53,12 @@ class Lines:
             self.number += 1
             taken.append(line)
             self._taken_length += len(line)
-            if len(taken) > 1 and self._is_too_long():
-                raise csv.Error("row has too many lines")
+            if self._taken_length >= ROW_LENGTH_MAX:
+                raise RowTooLong(f"has {ROW_LENGTH_MAX:,} characters or more")
+            if len(taken) > ROW_LINES_MAX:
+                raise RowTooLong(f"has more than {ROW_LINES_MAX:,} lines")
             yield line
+        self.are_over = True
 
     def take(self, count: int) -> list[str]:
         """The next lines, of no row yet, at most `count`; none at the end.
@@ -78,28 +87,30 @@ class Lines:
         self._taken.clear()
         self._taken_length = 0
 
-    def _is_too_long(self) -> bool:
-        return len(self._taken) > ROW_LINES_MAX or self._taken_length > ROW_LENGTH_MAX
-
     def row(self) -> str:
+        """The row as it stands, or its beginning where it is too long."""
         return "".join(self._taken)[:ROW_LENGTH_MAX].rstrip("\r\n")
 
-    def first_line_again(self) -> str:
-        """The first line of a row that is broken; the others will be read once more.
+    def last_line(self) -> Iterator[str]:
+        """The row's last line whole, in pieces where it is too long. To be called once."""
+        yield self._taken[-1]
+        yield from self.rest_of_line()
 
-        A quote that is never closed takes the lines after it along, which may be good rows.
-        """
-        first, *others = self._taken
-        self.give_back(others)
-        return first[:LINE_LENGTH_MAX].rstrip("\r\n")
+    def rest_of_line(self) -> Iterator[str]:
+        """What has not been read of the line that was taken last. It is passed over otherwise."""
+        while self._is_cut and not self._waiting:
+            first, *others = io.StringIO(self._block(), newline="").readlines() or [""]
+            self._is_cut = not (self._ended or first.endswith(LINE_ENDS))
+            self._wait(others)
+            yield first
 
     def _refill(self) -> bool:
         """Whether more lines wait; reads a block, and on while it ends no line."""
+        for _ in self.rest_of_line():
+            pass
         while not self._waiting and not self._ended:
-            self._wait(self._rest + self._block())
-            if len(self._rest) >= LINE_LENGTH_MAX:
-                self._waiting.append(self._rest[:LINE_LENGTH_MAX])
-                self._skip_rest_of_line()
+            text = self._rest + self._block()
+            self._wait(io.StringIO(text, newline="").readlines())
         if self._waiting and self.number == 0:
             self._waiting[0] = self._waiting[0].removeprefix(BYTE_ORDER_MARK)
         return bool(self._waiting)
@@ -110,18 +121,17 @@ class Lines:
         self._ended = not block
         return self._decoder.decode(block, final=self._ended)
 
-    def _wait(self, text: str) -> None:
-        """Its lines wait to be taken, but for the last where it has no end yet."""
-        lines = io.StringIO(text, newline="").readlines()
+    def _wait(self, lines: list[str]) -> None:
+        """They wait to be taken, but for the last where it has no end yet and may be a row."""
         self._rest = ""
         if lines and not self._ended and not lines[-1].endswith(LINE_ENDS):
-            self._rest = lines.pop()
+            if len(lines[-1]) < LINE_LENGTH_MAX:
+                self._rest = lines.pop()
+            else:
+                self._is_cut = True
         self._waiting.extend(lines)
 
-    def _skip_rest_of_line(self) -> None:
-        self._rest = ""
-        while not self._ended:
-            first, *others = io.StringIO(self._block(), newline="").readlines() or [""]
-            if first.endswith(LINE_ENDS):
-                self._wait("".join(others))
-                return
+
+def may_be_too_long(lines: Iterable[str]) -> bool:
+    """Whether one of them may be no row, as it is too long. They are those of a block or two."""
+    return sum(map(len, lines)) >= LINE_LENGTH_MAX

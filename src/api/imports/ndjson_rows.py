@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from api.imports.formats import COLUMNS, KNOWN, Columns, OneByOne, Reject, Values
-from api.imports.lines import Lines
+from api.imports.lines import Lines, RowTooLong
 
 _LARGE_INTEGER = re.compile("[0-9]{19}")
 
@@ -20,12 +20,17 @@ class NdjsonRows:
 
     def one_by_one(self) -> Generator[Values | Reject, None, None]:
         lines = self._lines
-        for line in lines:
-            text = line.strip()
-            if text:
-                found = _values(text)
-                yield Reject(lines.number, found, text) if isinstance(found, str) else found
-            lines.begin_row()
+        while not lines.are_over:
+            try:
+                for line in lines:
+                    text = line.strip()
+                    if text:
+                        found = _values(text)
+                        yield Reject(lines.number, found, text) if isinstance(found, str) else found
+                    lines.begin_row()
+            except RowTooLong as error:
+                yield Reject(lines.number, str(error), lines.row())
+                lines.begin_row()
 
     def at_once(self, lines: list[str]) -> Columns:
         # Of an integer that is too large for the quick parser it makes a float with an exponent,
