@@ -380,6 +380,24 @@ class TestWhatIsReadAtOnce:
         assert sum(map(len, found)) == 1_000
         assert max(map(len, found)) < 200
 
+    @pytest.mark.parametrize("format_", ["csv", "ndjson"])
+    def test_so_do_rows_that_are_read_one_by_one(
+        self, monkeypatch: pytest.MonkeyPatch, format_: Format
+    ) -> None:
+        """Though rows have many lines, are rejected, or stand behind many blank lines."""
+        monkeypatch.setattr(chunks, "CHUNK_CHARACTERS", 100_000)
+        if format_ == "csv":
+            lines_of_text = "two\nlines\n" * 180
+            row, wrong = f'A,pending,{TIME},"{lines_of_text}"\n', f'A,pending,"{lines_of_text}"\n'
+        else:
+            row, wrong = GOOD + "}\n", '{"x":"' + "x" * 2_000 + '"}\n'
+        header = "bookingId,toStatus,createdAt,reason\n" if format_ == "csv" else ""
+        for one in (row, wrong, "\n" * 1_900 + row):
+            found = read((header + one * 1_000).encode(), format_)
+            assert sum(map(len, found)) == 1_000
+            assert max(map(len, found)) <= 100_000 / len(one) + 1
+            assert min(map(len, found)) >= 1
+
     def test_behind_many_blank_lines_are_rows_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(chunks, "CHUNK_CHARACTERS", 1_000)
         content = "bookingId,toStatus,createdAt\n" + "\n" * 200_000 + f"A,pending,{TIME}\n"

@@ -10,7 +10,15 @@ from itertools import islice
 from typing import BinaryIO, cast
 
 from api.imports.csv_rows import CsvRows
-from api.imports.formats import Columns, Format, OneByOne, Reject, RowsOfFormat, UnreadableFile
+from api.imports.formats import (
+    Columns,
+    Format,
+    OneByOne,
+    Reject,
+    RowsOfFormat,
+    UnreadableFile,
+    Values,
+)
 from api.imports.lines import Lines, may_be_too_long
 from api.imports.ndjson_rows import NdjsonRows
 from api.imports.rows import RowReader
@@ -84,17 +92,16 @@ class _Source:
 
     def fill(self, chunk: Chunk, reader: RowReader) -> None:
         """Until it is full. It stays empty only at the end of the file: each turn gives a row."""
-        characters = 0
-        while (room := CHUNK_ROWS - len(chunk)) > 0 and characters < CHUNK_CHARACTERS:
+        enough = self._lines.characters + CHUNK_CHARACTERS
+        while (room := CHUNK_ROWS - len(chunk)) > 0 and self._lines.characters < enough:
             lines = self._lines.take(min(room, self._at_once))
             if not lines:
                 return
-            characters += sum(map(len, lines))
             try:
                 reader.read_all(self._columns(lines), chunk.rows)
             except OneByOne:
                 self._lines.give_back(lines)
-                self._fill_one_by_one(chunk, reader, len(lines))
+                self._fill_one_by_one(chunk, reader, len(lines), enough)
                 # Where there is one there are more, in most files: they should not take so many
                 # others along.
                 self._at_once = max(AT_ONCE_MIN, len(lines) // 4)
@@ -106,13 +113,18 @@ class _Source:
             raise OneByOne
         return self._rows.at_once(lines)
 
-    def _fill_one_by_one(self, chunk: Chunk, reader: RowReader, count: int) -> None:
+    def _fill_one_by_one(self, chunk: Chunk, reader: RowReader, count: int, enough: int) -> None:
+        """As many rows, which may have many lines each: fewer, but one, where that is enough."""
         for values in islice(self._one_by_one, count):
             if isinstance(values, Reject):
                 chunk.rejects.append(values)
-                continue
-            try:
-                reader.read(values, chunk.rows)
-            except Refusal as error:
-                reject = Reject(self._lines.first, str(error), self._lines.row())
-                chunk.rejects.append(reject)
+            else:
+                self._read(values, chunk, reader)
+            if self._lines.characters >= enough:
+                return
+
+    def _read(self, values: Values, chunk: Chunk, reader: RowReader) -> None:
+        try:
+            reader.read(values, chunk.rows)
+        except Refusal as error:
+            chunk.rejects.append(Reject(self._lines.first, str(error), self._lines.row()))

@@ -45,6 +45,8 @@ class Lines:
         self.are_over = False
         """Whether one was asked for behind the last, while iterating."""
         self.number = 0
+        self.characters = 0
+        """How many the lines have that were taken, but for the rest of those that are too long."""
 
     def __iter__(self) -> Iterator[str]:
         waiting, taken = self._waiting, self._taken
@@ -52,6 +54,7 @@ class Lines:
             line = waiting.popleft()
             self.number += 1
             taken.append(line)
+            self.characters += len(line)
             self._taken_length += len(line)
             if self._taken_length >= ROW_LENGTH_MAX:
                 raise RowTooLong(f"has {ROW_LENGTH_MAX:,} characters or more")
@@ -71,12 +74,14 @@ class Lines:
             self._refill()
         lines = [waiting.popleft() for _ in range(min(count, len(waiting)))]
         self.number += len(lines)
+        self.characters += sum(map(len, lines))
         return lines
 
     def give_back(self, lines: list[str]) -> None:
         """To be read again. They are those that were taken last."""
         self._waiting.extendleft(reversed(lines))
         self.number -= len(lines)
+        self.characters -= sum(map(len, lines))
 
     @property
     def first(self) -> int:
