@@ -4,7 +4,7 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 from unittest import mock
@@ -192,6 +192,37 @@ class TestTheSameAsOneByOne:
         ):
             require_the_same(content.encode("utf-8", "surrogatepass"), "csv", block)
 
+    @given(
+        st.lists(
+            st.dictionaries(
+                st.sampled_from(["a", "stage1e5", "1e5", ":1e5", "ü", "Suite2"]),
+                st.recursive(
+                    st.uuids().map(str)
+                    | st.text('0123456789e-+:,[".é', max_size=8)
+                    | st.integers(-(10**20), 10**20)
+                    | st.floats(allow_nan=False, allow_infinity=False)
+                    | st.sampled_from([-0.0, 0, 1e16, 1e15, 1e-5, 0.0001, None]),
+                    lambda inner: (
+                        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab1"), inner)
+                    ),
+                    max_leaves=6,
+                ),
+            ),
+            min_size=1,
+            max_size=8,
+        ),
+        st.sampled_from([json.dumps, lambda one: json.dumps(one).replace("e+", "E").upper()]),
+    )
+    def test_metadata_with_what_looks_like_a_float(
+        self, documents: list[dict[str, object]], write: Callable[[object], str]
+    ) -> None:
+        plain = {name: values[0] for name, values in PLAIN_VALUES.items()}
+        texts = [write(one) for one in documents]
+        rows = "".join(csv_lines(plain | {"metadata": text}) for text in texts)
+        require_the_same(f"{','.join(COLUMNS)}\n{rows}".encode(), "csv", 65_536)
+        lines_of_text = (f'{GOOD},"metadata":{text}}}\n' for text in texts)
+        require_the_same("".join(lines_of_text).encode(), "ndjson", 65_536)
+
     @pytest.mark.parametrize("column", COLUMNS)
     def test_each_odd_value_among_plain_ones(self, column: str) -> None:
         plain = {name: values[0] for name, values in PLAIN_VALUES.items()}
@@ -344,6 +375,22 @@ class TestWhatIsReadAtOnce:
             content = "".join(map(ndjson_line, rows))
         monkeypatch.setattr(RowReader, "read", None)
         assert [len(chunk) for chunk in read(content.encode(), format_)] == [4_000, 4_000, 2_000]
+
+    @pytest.mark.parametrize("format_", ["csv", "ndjson"])
+    def test_metadata_with_what_only_looks_like_a_float_is(
+        self, format_: Format, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And is known by the same as when it is read alone."""
+        plain = {name: values[0] for name, values in PLAIN_VALUES.items()}
+        looks = ("7e4a", "stage1", "91e5-3e-7", "Suite2", "x, 1e5", "ü1e5")
+        rows = [plain | {"metadata": json.dumps({look: [look], "b": 1.5})} for look in looks]
+        if format_ == "csv":
+            content = ",".join(COLUMNS) + "\n" + "".join(map(csv_lines, rows))
+        else:
+            content = "".join(map(ndjson_line, rows))
+        expected = read_one_by_one(content.encode(), format_)
+        monkeypatch.setattr(RowReader, "read", None)
+        assert together(read(content.encode(), format_)) == together(expected)
 
     def test_columns_that_a_ledger_adds_and_lacks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(RowReader, "read", None)

@@ -19,6 +19,8 @@ _stable_json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 # them, and which JSON writers do not agree on. Most metadata has none.
 _EXPONENT = re.compile(rb"e[-+]?[0-9]")  # alone takes half as long, and most have none of it
 _FLOAT = re.compile(rb"[0-9]e[-+]?[0-9]")
+# One of them, or a text that has one behind such a sign; others, such as UUIDs, have it elsewhere.
+_NUMBER = re.compile(rb"[:,\[]-?[0-9]+(?:\.[0-9]+)?e[-+]?[0-9]")
 _SHALLOW_LENGTH = 2 * METADATA_DEPTH_MAX
 """JSON that is as short is not nested too deeply."""
 _OBJECTS = frozenset((dict, type(None)))
@@ -59,23 +61,36 @@ def read_all_metadata(
         ]
     except (orjson.JSONDecodeError, orjson.JSONEncodeError) as error:
         raise OneByOne from error
-    if not _OBJECTS.issuperset(map(type, found)) or _have_odd(list(filter(None, canonical))):
+    given = list(filter(None, canonical))
+    joined = b" ".join(given)
+    if not _OBJECTS.issuperset(map(type, found)) or b"\\u0000" in joined or _have_large(given):
         raise OneByOne
-    return found, [None if one is None else orjson.Fragment(one) for one in canonical]
+    fragments = [None if one is None else orjson.Fragment(one) for one in canonical]
+    if _EXPONENT.search(joined) and _FLOAT.search(joined):
+        if _NUMBER.search(joined):
+            raise OneByOne
+        _write_stably(found, canonical, fragments)
+    return found, fragments
 
 
-def _have_odd(documents: Sequence[bytes]) -> bool:
-    """Whether any has what `read_metadata` would look at more closely, or refuse."""
-    joined = b" ".join(documents)
-    return (
-        b"\\u0000" in joined
-        or _EXPONENT.search(joined) is not None
-        or any(
-            len(document) > _SHALLOW_LENGTH
-            and (
-                len(document) > METADATA_BYTES_MAX
-                or document.count(b"{") + document.count(b"[") > METADATA_DEPTH_MAX
-            )
-            for document in documents
+def _write_stably(
+    found: Sequence[Metadata],
+    canonical: Sequence[bytes | None],
+    fragments: list[orjson.Fragment | None],
+) -> None:
+    """As `read_metadata` does where a text looks like a float."""
+    for place, document in enumerate(canonical):
+        if document is not None and _EXPONENT.search(document) and _FLOAT.search(document):
+            fragments[place] = orjson.Fragment(_stable_json(found[place]).encode())
+
+
+def _have_large(documents: Sequence[bytes]) -> bool:
+    """Whether `read_metadata` would look at any more closely, or refuse it."""
+    return any(
+        len(document) > _SHALLOW_LENGTH
+        and (
+            len(document) > METADATA_BYTES_MAX
+            or document.count(b"{") + document.count(b"[") > METADATA_DEPTH_MAX
         )
+        for document in documents
     )
