@@ -37,7 +37,7 @@ class Decision:
 class PartlyRecorded(LedgerError):
     """The beginning of the rows is recorded, the others are not, or may be"""
 
-    def __init__(self, rows: int, taken: Taken, why: LedgerError) -> None:
+    def __init__(self, rows: int, taken: Taken, why: LedgerError | psycopg.Error) -> None:
         super().__init__(f"{rows:,} rows were recorded, then: {why}")
         self.rows = rows
         self.taken = taken
@@ -152,7 +152,7 @@ class ImportWriter:
         for part in rows.parts(ROWS_UNDER_LOCK):
             try:
                 taken.add(self._record_at_once(part, None))
-            except LedgerError as error:
+            except (LedgerError, psycopg.Error) as error:
                 if done:
                     raise PartlyRecorded(done, taken, error) from error
                 raise

@@ -702,6 +702,40 @@ class TestBrokenOff:
         assert process.returncode == 130
         assert json.loads(stdout)["rows"] == 0
 
+    def test_why_the_database_refuses_rows_is_said_and_those_before_are_counted(
+        self, database: Database
+    ) -> None:
+        path = _long_file(2_000)
+        with database.connect() as connection:
+            connection.execute(
+                """
+                CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+                    AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
+                CREATE TRIGGER refuse BEFORE INSERT ON ledger_events FOR EACH ROW
+                    WHEN (NEW.originator_version = 3) EXECUTE FUNCTION refuse()
+                """
+            )
+        result = run(database, str(path), "--json")
+        assert result.exit_code == 1
+        assert "not this one" in result.stderr
+        assert "Run the same command again" in result.stderr
+        assert json.loads(result.stdout)["rows"] == CHUNK_ROWS == len(history(database))
+        with database.connect() as connection:
+            connection.execute("DROP TRIGGER refuse ON ledger_events")
+        assert json.loads(run(database, str(path), "--json").stdout)["known"] == CHUNK_ROWS
+        assert len(history(database)) == 8_000
+
+    def test_a_full_disk_is_said_and_what_was_recorded_is_counted(self, database: Database) -> None:
+        Path("history.csv").write_text(f"{HEADER}\n{PENDING}\nwrong\n")
+        result = run(database, "history.csv", "--json", "--rejects", "/dev/full")
+        assert result.exit_code == 1
+        assert "No space left on device" in result.stderr
+        assert "Run the same command again" in result.stderr
+        summary = json.loads(result.stdout)
+        assert (summary["rows"], summary["opened"], summary["rejected"]) == (1, 1, 0)
+        assert not summary["complete"]
+        assert json.loads(run(database, "history.csv", "--json").stdout)["known"] == 1
+
     @pytest.mark.parametrize("reaches_server", [True, False])
     def test_a_lost_database_is_said_and_the_next_run_goes_on(
         self, database: Database, monkeypatch: pytest.MonkeyPatch, reaches_server: bool

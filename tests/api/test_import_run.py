@@ -70,8 +70,11 @@ def test_after_it_was_overtaken_a_run_goes_ahead_again(
     assert ahead[-4:] == [True] * 4, ahead
 
 
+@pytest.mark.parametrize(
+    "why", [StoreUnavailable("Gone."), psycopg.errors.InsufficientPrivilege("Denied.")]
+)
 def test_what_was_recorded_of_a_chunk_is_counted_where_the_rest_failed(
-    database: Database, monkeypatch: pytest.MonkeyPatch, rejects: RejectsFile
+    database: Database, monkeypatch: pytest.MonkeyPatch, rejects: RejectsFile, why: Exception
 ) -> None:
     """Whether it is stored at once, as the last one was not alone, or after it was overtaken."""
     monkeypatch.setattr(import_writer, "ROWS_UNDER_LOCK", 2)
@@ -81,7 +84,7 @@ def test_what_was_recorded_of_a_chunk_is_counted_where_the_rest_failed(
         nonlocal stored
         stored += 1
         if stored in (2, 4):
-            raise StoreUnavailable("Gone.")
+            raise why
         store(self, *given)
 
     def chunks(*rooms: str) -> Iterator[Chunk]:
@@ -93,7 +96,7 @@ def test_what_was_recorded_of_a_chunk_is_counted_where_the_rest_failed(
         for rooms, overtaken in (("ABC", True), ("DEF", False)):
             running = ImportRun(writer, rejects)
             writer._transaction.alone = overtaken
-            with StopRequest() as stop, pytest.raises(StoreUnavailable):
+            with StopRequest() as stop, pytest.raises(type(why)):
                 running.run(chunks(*rooms), stop, lambda _: None)
             assert (running.summary.rows, running.summary.taken.opened) == (2, 2)
             assert not running.summary.complete

@@ -35,7 +35,7 @@ IN_WORDS = {
     "position": "newest position",
 }
 GOES_ON = "Run the same command again to go on: nothing is written twice."
-LOST = {
+LOST: dict[type[Exception], str] = {
     StoreUnavailable: "The database cannot be reached, or takes no changes now.",
     OutcomeUnknown: "The connection to the database was lost while rows were being committed: "
     "those may be recorded or not.",
@@ -108,9 +108,10 @@ def import_(
         try:
             with rarely_collected(), _progress(binary, name, sized=file != STDIN) as progress:
                 run.run(chunks, stop, progress)
-        except LedgerError as error:
+        except (LedgerError, psycopg.Error, OSError) as error:
             _report(run.summary, rejects, as_json=as_json)
-            raise ImportFailed(f"{LOST.get(type(error), error)} {GOES_ON}") from error
+            why = LOST.get(type(error)) or f"{str(error).strip().removesuffix('.')}."
+            raise ImportFailed(f"{why} {GOES_ON}") from error
         writer.close()
         if run.summary.complete:
             _update_read_model(database)

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -26,7 +27,10 @@ class RejectsFile:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        if self._file is not None:
+        if self._file is None:
+            return
+        # What could not be written for want of room is tried again, and has been said.
+        with suppress(OSError) if error is not None else nullcontext():
             self._file.close()
 
     def write(self, rejects: Iterable[Reject]) -> None:

@@ -46,8 +46,9 @@ class ImportRun:
     ) -> None:
         """Import until the end of the chunks or a request to stop; what is begun is finished.
 
-        Raises UnreadableFile, or StoreUnavailable or OutcomeUnknown where the writer gave up. What
-        it had recorded then is counted, but for the rejects in between.
+        Raises UnreadableFile, StoreUnavailable or OutcomeUnknown where the writer gave up, why the
+        database refuses rows, or OSError where rejects cannot be written. What was recorded then is
+        counted, but for the rejects in between.
         """
         started = time.monotonic()
         try:
@@ -78,10 +79,11 @@ class ImportRun:
         if recording is not None:
             with self._begun_counted():
                 summary.taken.add(recording.result())
-        summary.rows += len(chunk)
+        summary.rows += len(chunk.rows)
+        self._rejects.write(chunk.rejects)
+        summary.rows += len(chunk.rejects)
         summary.rejected += len(chunk.rejects)
         summary.bytes_read = chunk.bytes_read
-        self._rejects.write(chunk.rejects)
 
     @contextmanager
     def _begun_counted(self) -> Iterator[None]:
