@@ -92,4 +92,4 @@ class ImportRun:
         except PartlyRecorded as partly:
             self.summary.rows += partly.rows
             self.summary.taken.add(partly.taken)
-            raise partly.why from partly
+            raise partly.why from partly.why.__cause__
