@@ -87,12 +87,16 @@ def canonical_metadata(metadata: dict[str, Any], field: str = "metadata") -> byt
 
 
 def check_time(time: datetime, field: str = "occurredAt") -> datetime:
-    """Gives the time in UTC."""
+    """Gives the time in UTC, where its year counts: what we give out must be taken again."""
     if time.tzinfo is None:
         raise InvalidField(field, "must have an offset, such as Z or +02:00")
-    if not YEAR_MIN <= time.year <= YEAR_MAX:
-        raise InvalidField(field, f"must be between the years {YEAR_MIN} and {YEAR_MAX}")
-    return time if time.tzinfo is UTC else time.astimezone(UTC)
+    try:
+        utc = time if time.tzinfo is UTC else time.astimezone(UTC)
+    except OverflowError:  # from the first or the last year that there is into none
+        utc = time
+    if not YEAR_MIN <= utc.year <= YEAR_MAX:
+        raise InvalidField(field, f"must be between the years {YEAR_MIN} and {YEAR_MAX} in UTC")
+    return utc
 
 
 def _one_line(text: str, field: str, length_max: int) -> str:

@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from cutting_proxy import CuttingProxy
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from api.cli import main
 from api.imports import fingerprints
@@ -27,6 +28,8 @@ from api.imports import reading as import_reading
 from api.imports.chunks import CHUNK_ROWS
 from api.imports.reading import SMALL_BYTES
 from api.imports.rows import RowReader
+from api.imports.times import utc_time
+from api.models import ChangeBody
 from ledger.database import Database
 from ledger.errors import InvalidField
 from ledger.import_writer import ImportWriter
@@ -250,6 +253,35 @@ class TestImportedAgain:
         assert result.exit_code == 0
         assert statuses(database) == [("A", None, "Booked")]
 
+    @pytest.mark.parametrize(
+        "time",
+        [
+            *(
+                f"2026-01-01T10:00:00{sign}00:{minutes}"
+                for sign in "+-"
+                for minutes in (59, 60, 99)
+            ),
+            *(f"2026-01-01T10:00:00{sign}{hours}:00" for sign in "+-" for hours in (23, 24, 99)),
+            *("1899-12-31T23:30:00-01:00", "1900-01-01T00:30:00+01:00", "1900-01-01T00:00:00Z"),
+            *("2999-12-31T23:59:59-01:00", "3000-01-01T00:30:00+01:00", "2999-12-31T23:59:59Z"),
+            *("0001-01-01T00:00:00+14:00", "9999-12-31T23:00:00-12:00"),
+        ],
+    )
+    def test_the_service_takes_the_same_times(self, time: str) -> None:
+        def of_service() -> datetime | None:
+            try:
+                return ChangeBody(status="pending", occurredAt=time).occurredAt
+            except ValidationError:
+                return None
+
+        def of_import() -> datetime | None:
+            try:
+                return datetime.fromisoformat(utc_time(time, assume_utc=False))
+            except InvalidField:
+                return None
+
+        assert of_import() == of_service()
+
     @given(
         st.lists(
             st.tuples(st.integers(0, 19), st.sampled_from('0129TZtz+-:. \x00"\\é\ud800')),
@@ -352,6 +384,11 @@ WRONG_ROWS = {
     "a NUL behind the minutes": ("A,,pending,,,,2026-01-01T10:00:Z\x00Z", "is no RFC"),
     "a space for a digit": ("A,,pending,,,,2026-01- 1T10:00:00Z", "is no RFC"),
     "a sign for a digit": ("A,,pending,,,,2026-01-01T+1:00:00Z", "is no RFC"),
+    "an offset of minutes that are none": ("A,,pending,,,,2026-01-01T10:00:00+00:60", "is no RFC"),
+    "an offset of a day": ("A,,pending,,,,2026-01-01T10:00:00-24:00", "is no RFC"),
+    "a year too late in UTC": ("A,,pending,,,,2999-12-31T23:59:59-01:00", "createdAt: must be"),
+    "a year too early in UTC": ("A,,pending,,,,1900-01-01T00:30:00+01:00", "createdAt: must be"),
+    "the last year": ("A,,pending,,,,9999-12-31T23:00:00-12:00", "createdAt: must be between"),
     "the year 1": ("A,,pending,,,,0001-01-01T00:00:00+14:00", "createdAt: must be between"),
 }
 

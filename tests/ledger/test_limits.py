@@ -104,13 +104,23 @@ def test_a_time_is_given_in_utc() -> None:
     assert limits.check_time(time).tzinfo is UTC
 
 
+def test_the_year_of_a_time_is_that_in_utc() -> None:
+    first = datetime(1899, 12, 31, 23, tzinfo=timezone(timedelta(hours=-1)))
+    last = datetime(3000, 1, 1, 0, 59, 59, tzinfo=timezone(timedelta(hours=1)))
+    assert limits.check_time(first) == datetime(1900, 1, 1, tzinfo=UTC)
+    assert limits.check_time(last) == datetime(2999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
 @pytest.mark.parametrize(
     "bad",
     [
         datetime(2026, 3, 1),  # noqa: DTZ001
         datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),
         datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-12))),
+        datetime(1, 1, 1, tzinfo=UTC),
         datetime(1899, 12, 31, tzinfo=UTC),
+        datetime(1900, 1, 1, 0, 30, tzinfo=timezone(timedelta(hours=1))),
+        datetime(2999, 12, 31, 23, 59, 59, tzinfo=timezone(timedelta(hours=-1))),
     ],
 )
 def test_a_time_has_an_offset_and_a_sensible_year(bad: datetime) -> None:

@@ -12,7 +12,7 @@ from ledger.limits import YEAR_MAX, YEAR_MIN, check_time
 
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ](?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
-    r"([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+    r"([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])?"
 )
 # The shape of a text: each digit is a 0. Quicker than an expression, and as strict.
 _ZEROS = bytes.maketrans(b"123456789", b"000000000")
