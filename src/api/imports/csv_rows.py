@@ -41,7 +41,6 @@ class CsvRows:
         ]
 
     def one_by_one(self) -> Generator[Values | Reject, None, None]:
-        """The same. Raises UnreadableFile where the file ends within quotes."""
         lines, width, values_of = self._lines, self._width, itemgetter(*self._positions)
         reader = csv.reader(lines, strict=True)
         while True:

@@ -51,7 +51,7 @@ class RowsOfFormat(Protocol):
 
     def one_by_one(self) -> Generator[Values | Reject, None, None]:
         """The rows from where the lines are, to the end of the file. Between two of them others may
-        take lines, so it keeps none."""
+        take lines, so it keeps none. Raises UnreadableFile where the file ends within one."""
 
     def at_once(self, lines: list[str]) -> Columns:
         """The rows that these lines are, one at least, each a row of its own. Raises OneByOne."""

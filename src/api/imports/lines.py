@@ -114,8 +114,12 @@ class Lines:
         for _ in self.rest_of_line():
             pass
         while not self._waiting and not self._ended:
-            text = self._rest + self._block()
-            self._wait(io.StringIO(text, newline="").readlines())
+            block = self._block()
+            text = self._rest + block
+            if self._ended or len(text) >= LINE_LENGTH_MAX or "\n" in block or "\r" in block:
+                self._wait(io.StringIO(text, newline="").readlines())
+            else:
+                self._rest = text  # looked through once, however few a read gives of it
         if self._waiting and self.number == 0:
             self._waiting[0] = self._waiting[0].removeprefix(BYTE_ORDER_MARK)
         return bool(self._waiting)
