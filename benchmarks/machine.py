@@ -3,6 +3,8 @@
 import os
 import platform
 import subprocess
+import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,37 @@ SETTINGS = (
     *("shared_buffers", "max_wal_size", "checkpoint_timeout", "wal_compression"),
 )
 PACKAGES = ("booking-ledger", "eventsourcing", "fastapi", "uvicorn", "psycopg", "uvloop")
+
+
+SPIN = """
+import sys, time
+begin, seconds = map(float, sys.argv[1:])
+while time.monotonic() < begin: pass
+turns = 0
+while time.monotonic() < begin + seconds: turns += 1
+print(turns)
+"""
+BEGIN_SECONDS, SPIN_SECONDS = 0.2, 0.3
+
+
+def cores_worth() -> float:
+    """How much all cores do together, in cores: what one does when the others are idle is 1.
+
+    Two cores of a virtual machine may be two threads of one, which others use as well: they are
+    worth between 1 and 2 then, now more and now less. Work that needs all cores has less of them
+    than work that needs one.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return _turns(cores) / _turns(1)
+
+
+def _turns(processes: int) -> int:
+    given = [str(time.monotonic() + BEGIN_SECONDS), str(SPIN_SECONDS)]
+    spinning = [
+        subprocess.Popen([sys.executable, "-c", SPIN, *given], stdout=subprocess.PIPE)
+        for _ in range(processes)
+    ]
+    return sum(int(one.communicate()[0]) for one in spinning)
 
 
 def facts(database_url: str) -> dict[str, Any]:

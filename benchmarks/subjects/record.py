@@ -9,6 +9,7 @@ import psycopg
 from benchmarks.context import Context, head, settle
 from benchmarks.filling import open_bookings
 from benchmarks.load import Stretch
+from benchmarks.machine import cores_worth
 from benchmarks.requests import CONSTANT, changes, openings
 from benchmarks.results import Goal, Row, alone, compare
 from benchmarks.subjects.plain import prepare
@@ -31,6 +32,7 @@ def run(context: Context) -> list[Row]:
     constants = load.define([[CONSTANT]] * CLIENTS)
     seen: dict[str, list[Stretch]] = {}
     inserts: list[float] = []
+    worth: list[float] = []
     with ExitStack() as stack:
         ours = stack.enter_context(context.ours(database)).url
         alone_ = stack.enter_context(context.ours(unprojected, "--no-projector")).url
@@ -68,11 +70,16 @@ def run(context: Context) -> list[Row]:
                 lambda: measure("ceiling", raw, constants),
             ]
             # Neither is always the first after the other: some machines tire.
+            worth.append(cores_worth())
             for work in works if number % 2 == 0 else reversed(works):
                 work()
+    context.keep("cores worth", worth)
     context.keep(SUBJECT, {name: [vars(one) for one in found] for name, found in seen.items()})
     context.keep("record inserts", inserts)
-    return _rows(seen, inserts)
+    return [
+        *_rows(seen, inserts),
+        alone(SUBJECT, "all cores together, where one alone is 1", "cores", worth),
+    ]
 
 
 def _rows(seen: dict[str, list[Stretch]], inserts: list[float]) -> list[Row]:
