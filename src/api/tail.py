@@ -135,18 +135,17 @@ class Tail:
             self._wanted.wait()
             try:
                 with self._database.connect() as connection:
-                    self._listen(connection)
+                    try:
+                        self._listen(connection)
+                    finally:
+                        self._kept.clear()  # nobody would hear that any of it was erased
             except (psycopg.Error, LedgerError) as error:
                 # Listeners wait meanwhile; whoever comes back gets what was missed.
                 logger.warning("the live feed was interrupted: %s", error)
-                self._kept.clear()
                 self._stop.wait(RECONNECT_SECONDS)
-            # From here on nobody would hear that any of it was erased.
-            self._kept.clear()
 
     def _listen(self, connection: psycopg.Connection) -> None:
         connection.execute(f"LISTEN {self._database.channel('events')}")
-        self._kept.clear()
         position = head(connection)
         # What came before this position and after a listener looked is in the database: look anew.
         self._loop.call_soon_threadsafe(self._wake)
