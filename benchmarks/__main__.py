@@ -26,6 +26,7 @@ SUBJECTS = {
     "packages": "other event-sourcing packages",
     "overload": "twice the sustainable rate",
     "workers": "two serving processes",
+    "cores": "more serving processes on more and slower cores",
     "slow_readers": "followers that do not read",
     "growth": "cost as the ledger grows",
 }

@@ -1,0 +1,72 @@
+"""Processes held to a share of a core each: a machine of many slow cores, out of one of few.
+
+By the quota of Linux' control groups (cpu.cfs_quota_us, or cpu.max in version 2), so it takes root
+and a group tree that can be written. In each period a process runs for its share and then waits.
+"""
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+PERIOD_MICROSECONDS = 10_000
+"""With a share of a tenth the quota is 1,000, the least that Linux takes."""
+GROUP = f"booking-ledger-benchmark-{os.getpid()}"
+
+
+class CannotHold(Exception):
+    """No control group for processor time can be made here; says why."""
+
+
+class SlowCores:
+    """A group for each process, until `close`; a process that has ended has none to leave."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._is_old, self._parent = _tree()
+        self._root = self._parent / GROUP
+        self._held: dict[int, Path] = {}
+        try:
+            self._root.mkdir()
+            if not self._is_old:
+                (self._root / "cgroup.subtree_control").write_text("+cpu")
+        except OSError as error:
+            self.close()
+            raise CannotHold(f"no control group can be made: {error}") from error
+
+    def hold(self, pids: Iterable[int]) -> None:
+        for pid in pids:
+            if pid in self._held:
+                continue
+            group = self._root / str(pid)
+            group.mkdir()
+            self._held[pid] = group
+            quota = round(PERIOD_MICROSECONDS * self._share)
+            if self._is_old:
+                (group / "cpu.cfs_period_us").write_text(str(PERIOD_MICROSECONDS))
+                (group / "cpu.cfs_quota_us").write_text(str(quota))
+            else:
+                (group / "cpu.max").write_text(f"{quota} {PERIOD_MICROSECONDS}")
+            with suppress(ProcessLookupError):
+                (group / "cgroup.procs").write_text(str(pid))
+
+    def close(self) -> None:
+        for group in self._held.values():
+            for pid in (group / "cgroup.procs").read_text().split():
+                with suppress(ProcessLookupError):
+                    (self._parent / "cgroup.procs").write_text(pid)
+            group.rmdir()
+        self._held.clear()
+        with suppress(FileNotFoundError):
+            self._root.rmdir()
+
+
+def _tree() -> tuple[bool, Path]:
+    """Whether the control groups for processor time are of version 1, and where they are."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, place, kind, options, *_ = line.split()
+        if kind == "cgroup" and "cpu" in options.split(","):
+            return True, Path(place)
+        if kind == "cgroup2" and "cpu" in (Path(place) / "cgroup.controllers").read_text().split():
+            return False, Path(place)
+    raise CannotHold("there are no control groups for processor time")
