@@ -61,6 +61,7 @@ from projections.reader import HistoryReader
 
 TITLE = "Booking Ledger"
 SWEEP_SECONDS = 1.0
+IDLE_SECONDS = 10.0
 GARBAGE_OBJECTS = 20_000
 """Looked through for garbage at a time."""
 ROUTES = (
@@ -122,7 +123,7 @@ def create_app(settings: Settings, database: Database) -> Application:
         app.state.door = Door(writer, reader)
         kept = KeptAnswers()
         app.state.calls = express.calls = Calls(app.state.door, workflow, request_key, kept)
-        sweeping = loop.create_task(_sweep(kept))
+        sweeping = loop.create_task(_sweep(kept, writer))
         app.state.tail = Tail(database, store, loop)
         flow_figures.begin()
         yield
@@ -168,10 +169,12 @@ def create_app(settings: Settings, database: Database) -> Application:
     return Application(express, app.state)
 
 
-async def _sweep(kept: KeptAnswers) -> None:
+async def _sweep(kept: KeptAnswers, writer: AsyncWriter) -> None:
+    """What is erased, by whichever process, must not stay in memory."""
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         kept.sweep()
+        writer.forget_keys(IDLE_SECONDS)
 
 
 def app_from_environment() -> Application:

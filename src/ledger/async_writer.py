@@ -1,6 +1,7 @@
 """The writer of an event loop: no change of thread between a request and the database."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -49,6 +50,7 @@ class AsyncWriter:
         )
         self._thread = one_thread("writer")
         self._watch: Watch[Sequence[Reply] | None] | None = None
+        self._began_at = time.monotonic()
 
     async def record(
         self, commands: Sequence[Command], idempotency: Idempotency | None = None
@@ -71,6 +73,15 @@ class AsyncWriter:
     def queued_commands(self) -> int:
         return self._batcher.queued
 
+    def forget_keys(self, idle_seconds: float) -> None:
+        """Forget the keys of bookings, if nothing was recorded for so long.
+
+        Another process may have destroyed one. Whoever records learns of it, whoever does not would
+        have it in memory for ever.
+        """
+        if not self._batcher.is_serving and time.monotonic() - self._began_at >= idle_seconds:
+            self._recorder.forget_keys()
+
     async def close(self) -> None:
         """Record what was submitted, then stop."""
         await self._batcher.close()
@@ -79,6 +90,7 @@ class AsyncWriter:
         self._thread.shutdown()
 
     def _begin(self, batch: list[Request]) -> None:
+        self._began_at = time.monotonic()
         if self._watch is not None and self._recorder.runs_ahead(batch):
             self._watch.run(self._recorder.ahead(batch), partial(self._ran_ahead, batch))
         else:

@@ -34,6 +34,10 @@ class LoopBatcher(Generic[ItemT]):
     def queued(self) -> int:
         return self._waiting.size
 
+    @property
+    def is_serving(self) -> bool:
+        return self._is_serving
+
     def put(self, item: ItemT) -> None:
         """Raises Busy at once when the queue is full, too slow, or closed."""
         self._waiting.put(item)

@@ -68,7 +68,7 @@ class Memory:
         """Whether an answer is known to be stored; False says nothing."""
         return name in self._answered
 
-    def others_appended(self) -> None:
+    def forget_keys(self) -> None:
         self._keys = {}
 
     def clear(self) -> None:

@@ -101,6 +101,10 @@ class Recorder:
         plan, self._under_way = self._under_way, None
         return plan if plan is not None and plan.events and is_in_doubt(error) else None
 
+    def forget_keys(self) -> None:
+        """Read the keys of bookings again when they are needed."""
+        self._transaction.forget_keys()
+
     def disconnect(self) -> None:
         if self.connection is not None:
             self.connection.close()

@@ -172,6 +172,9 @@ class Transaction:
         connection.execute("COMMIT", prepare=False)
         self._keep(plan)
 
+    def forget_keys(self) -> None:
+        self._memory.forget_keys()
+
     def forget(self) -> None:
         """Take nothing that was read before for what is there."""
         self._memory.clear()
@@ -202,7 +205,7 @@ class Transaction:
         self._others_expected_for = max(0, self._others_expected_for - 1)
 
     def _others_appended(self) -> None:
-        self._memory.others_appended()
+        self._memory.forget_keys()
         self._others_expected_for = EXPECT_OTHERS_FOR
 
     def _repeats(self, requests: Sequence[Request]) -> bool:

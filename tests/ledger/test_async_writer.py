@@ -13,10 +13,10 @@ import psycopg
 import pytest
 import uvloop
 from cutting_proxy import SHUTDOWN, CuttingProxy
-from scenes import append_lock_held, change_status, histories, open_booking
+from scenes import ERASE, append_lock_held, change_status, histories, open_booking, record
 
 from ledger.async_writer import AsyncWriter
-from ledger.commands import Outcome
+from ledger.commands import DecideOnPersonalData, Outcome
 from ledger.database import Database
 from ledger.errors import Busy
 from ledger.limits import METADATA_BYTES_MAX
@@ -120,6 +120,45 @@ def test_a_connection_that_ends_while_nobody_asks_is_let_go_of_at_once(
 
     run(scene())
     assert histories(connection) == {"room-12": ["pending", "confirmed"]}
+
+
+def test_a_writer_that_has_nothing_to_record_forgets_keys_that_others_may_have_destroyed(
+    run: Run, database: Database
+) -> None:
+    async def scene() -> None:
+        async with writing(database) as writer:
+            kept = writer._recorder._transaction._memory
+            await writer.record([change_status("room-12", "confirmed", reason="paid")])
+            erasing = DecideOnPersonalData("room-12", ERASE)
+            await asyncio.to_thread(record, database, erasing)
+            writer.forget_keys(idle_seconds=60)
+            assert kept.has_all(["room-12"]), "it is not idle yet"
+            writer.forget_keys(idle_seconds=0)
+            assert not kept.has_all(["room-12"])
+            (entered,) = await writer.record([change_status("room-12", "in_progress", reason="in")])
+            assert isinstance(entered, Outcome)
+            assert (entered.version, entered.position) == (3, 4)
+            assert kept.has_all(["room-12"])
+
+    run(scene())
+
+
+def test_a_writer_that_is_at_it_keeps_the_keys_that_it_works_with(
+    run: Run, database: Database, connection: psycopg.Connection
+) -> None:
+    async def scene() -> None:
+        async with writing(database) as writer:
+            kept = writer._recorder._transaction._memory
+            with append_lock_held(database, connection):
+                changing = asyncio.create_task(
+                    writer.record([change_status("room-12", "confirmed")])
+                )
+                await asyncio.sleep(0)
+                writer.forget_keys(idle_seconds=0)
+                assert kept.has_all(["room-12"])
+            await changing
+
+    run(scene())
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
