@@ -26,7 +26,7 @@ SUBJECTS = {
     "packages": "other event-sourcing packages",
     "overload": "twice the sustainable rate",
     "workers": "two serving processes",
-    "cores": "more serving processes on more and slower cores",
+    "cores": "a slow core for each process",
     "slow_readers": "followers that do not read",
     "growth": "cost as the ledger grows",
 }

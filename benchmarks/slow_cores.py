@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-PERIOD_MICROSECONDS = 10_000
-"""With a share of a tenth the quota is 1,000, the least that Linux takes."""
+QUOTA_MIN_MICROSECONDS = 1_000
+"""The least that Linux takes."""
 GROUP = f"booking-ledger-benchmark-{os.getpid()}"
 
 
@@ -19,10 +19,15 @@ class CannotHold(Exception):
 
 
 class SlowCores:
-    """A group for each process, until `close`; a process that has ended has none to leave."""
+    """A group for each process, until `close`; a process that has ended has none to leave.
 
-    def __init__(self, share: float) -> None:
-        self._share = share
+    `turn` is for how many seconds one may run at a time, a thousandth at least. The shorter, the
+    less the wait behind it shows in what is measured, and the colder the caches are.
+    """
+
+    def __init__(self, share: float, turn: float) -> None:
+        self._quota = max(QUOTA_MIN_MICROSECONDS, round(turn * 1_000_000))
+        self._period = round(self._quota / share)
         self._is_old, self._parent = _tree()
         self._root = self._parent / GROUP
         self._held: dict[int, Path] = {}
@@ -41,12 +46,11 @@ class SlowCores:
             group = self._root / str(pid)
             group.mkdir()
             self._held[pid] = group
-            quota = round(PERIOD_MICROSECONDS * self._share)
             if self._is_old:
-                (group / "cpu.cfs_period_us").write_text(str(PERIOD_MICROSECONDS))
-                (group / "cpu.cfs_quota_us").write_text(str(quota))
+                (group / "cpu.cfs_period_us").write_text(str(self._period))
+                (group / "cpu.cfs_quota_us").write_text(str(self._quota))
             else:
-                (group / "cpu.max").write_text(f"{quota} {PERIOD_MICROSECONDS}")
+                (group / "cpu.max").write_text(f"{self._quota} {self._period}")
             with suppress(ProcessLookupError):
                 (group / "cgroup.procs").write_text(str(pid))
 

@@ -1,31 +1,34 @@
-"""What more serving processes give where there are more cores: each process on a slow core.
+"""What is there on a machine with a core for each process: each is held to a slow one.
 
-This machine may have too few. So every process of ours and of the database is held to a tenth of a
-core, which leaves much of the machine idle, and only what all of them wait for can hold them up:
-the append lock, the log, each other. The load generator has what it wants.
+This machine has too few cores, and they are worth now more and now less. So every process of ours
+and of the database has a share of a core, which leaves much of the machine idle. What holds them up
+then is what all of them wait for (the append lock, the log, each other), and one process is
+compared with a constant answer that has as much. The load generator has what it wants.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from benchmarks.context import Context, head, settle
 from benchmarks.filling import open_bookings, record_histories
 from benchmarks.processes import Server
-from benchmarks.requests import changes, histories
+from benchmarks.requests import CONSTANT, changes, histories
 from benchmarks.results import Goal, Row, alone, compare
 from benchmarks.slow_cores import CannotHold, SlowCores
 from ledger.database import Database
 
 SUBJECT = "cores"
-SHARE = 0.1
-WORKERS = (1, 2, 4)
-CLIENTS = 128
-"""So many that each of four processes always has something to do."""
 STATUSES = ("pending", "confirmed", "completed")
+CHANGE, FIRST_READ, CONSTANT_ANSWER = "change", "history, first reads", "constant answer"
+WORKERS = (1, 2, 4)
 EACH_MIN = 0.75
 """Of what one process does, for each of several: our own bound."""
+MANY_SHARE, MANY_TURN, MANY_CLIENTS = 0.1, 0.001, 128
+"""So many clients that each of four processes always has something to do."""
+ONE_SHARE, ONE_TURN, ONE_CLIENTS = 0.25, 0.005, 32
+AGAINST_CONSTANT = {CHANGE: 0.5, FIRST_READ: 0.6}
 BACKENDS = """
     SELECT pid FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -34,52 +37,71 @@ BACKENDS = """
 
 @dataclass(frozen=True)
 class Served:
-    database: Database
+    """`database` is None where the server has none."""
+
     server: Server
-    requests: dict[str, str]
+    requests: Mapping[str, str]
+    database: Database | None = None
 
     def pids(self) -> list[int]:
         """Of the service, its projector, and what the database has for them."""
-        with self.database.connect() as connection:
-            backends = [row[0] for row in connection.execute(BACKENDS)]
-        return [*(process.pid for process in self.server.processes), *backends]
+        pids = [process.pid for process in self.server.processes]
+        if self.database is not None:
+            with self.database.connect() as connection:
+                pids += [row[0] for row in connection.execute(BACKENDS)]
+        return pids
+
+
+@dataclass
+class Measured:
+    """Rates by what was asked, and of which server; how many cores had nothing to do."""
+
+    rates: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    idle: list[float] = field(default_factory=list)
 
 
 def run(context: Context) -> list[Row]:
     try:
-        return _rows(context)
+        return [*_more_processes(context), *_one_process(context)]
     except CannotHold as reason:
         print(f"  {SUBJECT}: cannot be measured here: {reason}", file=sys.stderr)
         context.keep(SUBJECT, {"cannot be measured": str(reason)})
         return []
 
 
-def _rows(context: Context) -> list[Row]:
-    rates: dict[str, dict[int, list[float]]] = {}
-    idle: list[float] = []
+def _more_processes(context: Context) -> Iterator[Row]:
     with ExitStack() as stack:
-        served = {workers: _served(context, stack, workers) for workers in WORKERS}
-        slow = stack.enter_context(closing(SlowCores(SHARE)))  # lets them go before they end
-        for number in context.rounds(SUBJECT, context.size.few_rounds):
-            for workers in WORKERS if number % 2 == 0 else reversed(WORKERS):
-                one = served[workers]
-                slow.hold(one.pids())
-                for name in one.requests:
-                    rate, unused = _measured(context, one, name)
-                    rates.setdefault(name, {}).setdefault(workers, []).append(rate)
-                    idle.append(unused)
-    context.keep(SUBJECT, {"rates": rates, "idle": idle})
-    return [
-        *(
-            _row(name, workers, found[workers], found[1])
-            for name, found in rates.items()
-            for workers in WORKERS[1:]
-        ),
-        alone(SUBJECT, "idle meanwhile", "cores", idle),
-    ]
+        served = {str(workers): _ours(context, stack, MANY_CLIENTS, workers) for workers in WORKERS}
+        slow = stack.enter_context(closing(SlowCores(MANY_SHARE, MANY_TURN)))
+        found = _measure(context, slow, served, MANY_CLIENTS, f"{SUBJECT}, more processes")
+    for name, rates in found.rates.items():
+        for workers in WORKERS[1:]:
+            what = f"{name}, {MANY_CLIENTS} clients, {workers} processes on cores of {MANY_SHARE}"
+            goal = Goal("≥", EACH_MIN * workers)
+            yield compare(SUBJECT, what, "/s", rates[str(workers)], "one", rates["1"], goal)
+    yield alone(SUBJECT, f"idle meanwhile, cores of {MANY_SHARE}", "cores", found.idle)
 
 
-def _served(context: Context, stack: ExitStack, workers: int) -> Served:
+def _one_process(context: Context) -> Iterator[Row]:
+    with ExitStack() as stack:
+        constant = stack.enter_context(context.constant())
+        asked = {CONSTANT_ANSWER: context.load.define([[CONSTANT]] * ONE_CLIENTS)}
+        served = {
+            "ours": _ours(context, stack, ONE_CLIENTS, 1),
+            "constant": Served(constant, asked),
+        }
+        slow = stack.enter_context(closing(SlowCores(ONE_SHARE, ONE_TURN)))
+        found = _measure(context, slow, served, ONE_CLIENTS, f"{SUBJECT}, one process")
+    for name, least in AGAINST_CONSTANT.items():
+        what = f"{name}, {ONE_CLIENTS} clients, one process, all on cores of {ONE_SHARE}"
+        peer = found.rates[CONSTANT_ANSWER]["constant"]
+        ours = found.rates[name]["ours"]
+        against = "constant answer of FastAPI on such a core"
+        yield compare(SUBJECT, what, "/s", ours, against, peer, Goal("≥", least))
+    yield alone(SUBJECT, f"idle meanwhile, cores of {ONE_SHARE}", "cores", found.idle)
+
+
+def _ours(context: Context, stack: ExitStack, clients: int, workers: int) -> Served:
     ids = [f"cores-{number:06}" for number in range(context.size.bookings)]
     read_ids = [f"read-{number:06}" for number in range(context.size.bookings)]
     database = context.databases.ledger()
@@ -88,30 +110,43 @@ def _served(context: Context, stack: ExitStack, workers: int) -> Served:
     server = stack.enter_context(context.ours(database, "--workers", str(workers)))
     settle(database)
     requests = {
-        "change": context.load.define(changes(ids, CLIENTS)),
+        CHANGE: context.load.define(changes(ids, clients)),
         # So many that hardly one is asked for again before it is forgotten.
-        "history, first reads": context.load.define(histories(read_ids, CLIENTS)),
+        FIRST_READ: context.load.define(histories(read_ids, clients)),
     }
     server.wait_until_idle()
     # Connections are made where they are wanted first; then each is held from its beginning on.
     for one in requests.values():
-        context.load.closed(server.url, one, CLIENTS, 1)
+        context.load.closed(server.url, one, clients, 1)
     settle(database)
-    return Served(database, server, requests)
+    return Served(server, requests, database)
 
 
-def _measured(context: Context, one: Served, name: str) -> tuple[float, float]:
-    """Requests a second, and how many cores had nothing to do."""
-    before = head(one.database)
-    found = context.load.closed(one.server.url, one.requests[name], CLIENTS, context.size.seconds)
-    settle(one.database)
-    recorded = head(one.database) - before
-    if recorded != (found.answered if name == "change" else 0):
-        raise RuntimeError(f"{found.answered} answers, but {recorded} events")
+def _measure(
+    context: Context, slow: SlowCores, served: Mapping[str, Served], clients: int, what: str
+) -> Measured:
+    """All held back, in turns; `slow` lets them go before they end."""
+    found = Measured()
+    for number in context.rounds(what, context.size.few_rounds):
+        names: Sequence[str] = list(served) if number % 2 == 0 else list(reversed(served))
+        for name in names:
+            one = served[name]
+            slow.hold(one.pids())
+            for asked in one.requests:
+                rate, idle = _stretch(context, one, asked, clients)
+                found.rates.setdefault(asked, {}).setdefault(name, []).append(rate)
+                found.idle.append(idle)
+    context.keep(what, vars(found))
+    return found
+
+
+def _stretch(context: Context, one: Served, asked: str, clients: int) -> tuple[float, float]:
+    before = 0 if one.database is None else head(one.database)
+    load, seconds = context.load, context.size.seconds
+    found = load.closed(one.server.url, one.requests[asked], clients, seconds)
+    if one.database is not None:
+        settle(one.database)
+        recorded = head(one.database) - before
+        if recorded != (found.answered if asked == CHANGE else 0):
+            raise RuntimeError(f"{found.answered} answers, but {recorded} events")
     return found.rate, found.idle
-
-
-def _row(name: str, workers: int, rates: Sequence[float], of_one: Sequence[float]) -> Row:
-    goal = Goal("≥", EACH_MIN * workers)
-    what = f"{name}, {CLIENTS} clients, {workers} processes on cores of {SHARE}"
-    return compare(SUBJECT, what, "/s", rates, "one", of_one, goal)

@@ -1,5 +1,6 @@
 """`serve` and `project`: the processes that run a ledger."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -18,6 +19,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from api.app import Application, create_app, tune_interpreter
 from api.cli.group import EXIT_ERROR
+from api.cli.listening import listen_more
 from api.cli.options import ledger_options
 from api.housekeeping import Housekeeping
 from api.keys import ensure_first_key
@@ -147,8 +149,17 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            listening = self.servers[0]
+            backlog = self.config.backlog
+            self.servers += await listen_more(listening, self._make_protocol, backlog)
+            host, port = listening.sockets[0].getsockname()[:2]
             _announce(host, port, self._database, self._first)
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        """As the server itself makes it."""
+        return self.config.http_protocol_class(  # type: ignore[call-arg]  # of uvicorn's own
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.end_streams()

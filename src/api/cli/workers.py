@@ -9,6 +9,8 @@ from typing import Any
 from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
 
+from api.cli.listening import TAKEN_AT_ONCE
+
 READY_SECONDS = 60.0
 """To wait for a process that is slow to come up; it is started anew where it ends."""
 
@@ -26,8 +28,9 @@ class Workers(Multiprocess):
         self._reserved = config.bind_socket()
         self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._announce = announce
-        own = OwnSocket(self._reserved.family, self._reserved.getsockname())
-        super().__init__(config, [own])  # type: ignore[list-item]  # it only hands them over
+        family, address = self._reserved.family, self._reserved.getsockname()
+        own = [OwnSocket(family, address) for _ in range(TAKEN_AT_ONCE)]
+        super().__init__(config, own)  # type: ignore[arg-type]  # it only hands them over
 
     def init_processes(self) -> None:
         super().init_processes()
