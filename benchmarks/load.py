@@ -91,6 +91,7 @@ class LoadGenerator:
         clients: int,
         seconds: float,
         expected: Sequence[int] = (200, 201),
+        warm_up: float = WARM_UP_SECONDS,
     ) -> Stretch:
         """As many requests as are answered. Raises LoadFailed at any other status."""
         started, before = time.monotonic(), psutil.cpu_times()
@@ -100,7 +101,7 @@ class LoadGenerator:
                 "requests": requests,
                 "clients": clients,
                 "seconds": seconds,
-                "warmup": min(WARM_UP_SECONDS, seconds),
+                "warmup": min(warm_up, seconds),
             },
         )
         took, after = time.monotonic() - started, psutil.cpu_times()

@@ -5,12 +5,14 @@ and a group tree that can be written. In each period a process runs for its shar
 """
 
 import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 QUOTA_MIN_MICROSECONDS = 1_000
 """The least that Linux takes."""
+END_SECONDS = 10.0
 GROUP = f"booking-ledger-benchmark-{os.getpid()}"
 
 
@@ -19,7 +21,7 @@ class CannotHold(Exception):
 
 
 class SlowCores:
-    """A group for each process, until `close`; a process that has ended has none to leave.
+    """A group for each process: held until `close`, there until `remove`.
 
     `turn` is for how many seconds one may run at a time, a thousandth at least. The shorter, the
     less the wait behind it shows in what is measured, and the colder the caches are.
@@ -36,7 +38,8 @@ class SlowCores:
             if not self._is_old:
                 (self._root / "cgroup.subtree_control").write_text("+cpu")
         except OSError as error:
-            self.close()
+            with suppress(OSError):
+                self._root.rmdir()
             raise CannotHold(f"no control group can be made: {error}") from error
 
     def hold(self, pids: Iterable[int]) -> None:
@@ -55,14 +58,23 @@ class SlowCores:
                 (group / "cgroup.procs").write_text(str(pid))
 
     def close(self) -> None:
+        """Give all of them what they want; those that are still there stay in their groups."""
+        no_limit = "-1" if self._is_old else "max"
         for group in self._held.values():
-            for pid in (group / "cgroup.procs").read_text().split():
-                with suppress(ProcessLookupError):
-                    (self._parent / "cgroup.procs").write_text(pid)
-            group.rmdir()
-        self._held.clear()
-        with suppress(FileNotFoundError):
-            self._root.rmdir()
+            (group / ("cpu.cfs_quota_us" if self._is_old else "cpu.max")).write_text(no_limit)
+
+    def remove(self) -> None:
+        """Once the processes have ended, or are about to."""
+        for group in (*self._held.values(), self._root):
+            deadline = time.monotonic() + END_SECONDS
+            while True:
+                try:
+                    group.rmdir()
+                    break
+                except OSError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.05)
 
 
 def _tree() -> tuple[bool, Path]:

@@ -8,7 +8,7 @@ compared with a constant answer that has as much. The load generator has what it
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from benchmarks.context import Context, head, settle
@@ -71,8 +71,9 @@ def run(context: Context) -> list[Row]:
 
 def _more_processes(context: Context) -> Iterator[Row]:
     with ExitStack() as stack:
+        slow = _slow_cores(stack, MANY_SHARE, MANY_TURN)
         served = {str(workers): _ours(context, stack, MANY_CLIENTS, workers) for workers in WORKERS}
-        slow = stack.enter_context(closing(SlowCores(MANY_SHARE, MANY_TURN)))
+        stack.callback(slow.close)
         found = _measure(context, slow, served, MANY_CLIENTS, f"{SUBJECT}, more processes")
     for name, rates in found.rates.items():
         for workers in WORKERS[1:]:
@@ -84,13 +85,14 @@ def _more_processes(context: Context) -> Iterator[Row]:
 
 def _one_process(context: Context) -> Iterator[Row]:
     with ExitStack() as stack:
+        slow = _slow_cores(stack, ONE_SHARE, ONE_TURN)
         constant = stack.enter_context(context.constant())
         asked = {CONSTANT_ANSWER: context.load.define([[CONSTANT]] * ONE_CLIENTS)}
         served = {
             "ours": _ours(context, stack, ONE_CLIENTS, 1),
             "constant": Served(constant, asked),
         }
-        slow = stack.enter_context(closing(SlowCores(ONE_SHARE, ONE_TURN)))
+        stack.callback(slow.close)
         found = _measure(context, slow, served, ONE_CLIENTS, f"{SUBJECT}, one process")
     for name, least in AGAINST_CONSTANT.items():
         what = f"{name}, {ONE_CLIENTS} clients, one process, all on cores of {ONE_SHARE}"
@@ -99,6 +101,12 @@ def _one_process(context: Context) -> Iterator[Row]:
         against = "constant answer of FastAPI on such a core"
         yield compare(SUBJECT, what, "/s", ours, against, peer, Goal("≥", least))
     yield alone(SUBJECT, f"idle meanwhile, cores of {ONE_SHARE}", "cores", found.idle)
+
+
+def _slow_cores(stack: ExitStack, share: float, turn: float) -> SlowCores:
+    slow = SlowCores(share, turn)
+    stack.callback(slow.remove)  # when what is started from here on has ended
+    return slow
 
 
 def _ours(context: Context, stack: ExitStack, clients: int, workers: int) -> Served:
@@ -125,7 +133,7 @@ def _ours(context: Context, stack: ExitStack, clients: int, workers: int) -> Ser
 def _measure(
     context: Context, slow: SlowCores, served: Mapping[str, Served], clients: int, what: str
 ) -> Measured:
-    """All held back, in turns; `slow` lets them go before they end."""
+    """All held back, in turns."""
     found = Measured()
     for number in context.rounds(what, context.size.few_rounds):
         names: Sequence[str] = list(served) if number % 2 == 0 else list(reversed(served))

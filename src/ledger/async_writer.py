@@ -66,7 +66,12 @@ class AsyncWriter:
         self._batcher.put(Request(commands, idempotency, partial(_deliver, future)))
         result = await future
         if isinstance(result, Exception):
-            raise result
+            try:
+                raise result
+            finally:
+                # The error knows this frame, which must not know the error: until somebody looks
+                # for such circles, what was to be recorded would stay in memory.
+                del result, future
         return result
 
     @property

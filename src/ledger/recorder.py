@@ -154,6 +154,7 @@ class Recorder:
         plan = transaction.plan(connection, batch)
         self._under_way = plan
         transaction.commit(connection, plan)
+        self._under_way = None  # it has keys of bookings
         return plan.replies
 
     def _connected(self) -> psycopg.Connection:

@@ -8,7 +8,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,6 +33,7 @@ from ledger_processes import (
     wait_until_gone,
 )
 
+from api.cli.listening import TAKEN_AT_ONCE
 from ledger.database import Database
 
 pytestmark = pytest.mark.acceptance
@@ -265,6 +266,31 @@ def test_workers_share_those_who_call(database: Database, started: Processes, wo
     assert sum(shares) == len(calling)
     assert len(shares) == workers
     assert min(shares) >= len(calling) / workers / 3  # by chance, once in millions
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_process_takes_many_at_a_time_who_connect(
+    database: Database, started: Processes, workers: int
+) -> None:
+    """Each place that it listens at in its loop takes one; see decision 0042."""
+    server = started.serve(database, "--workers", str(workers))
+    server.wait_until("ready")
+    processes = [psutil.Process(server.pid), *server.family()]
+    places = [_places_to_listen(process) for process in processes]
+    assert [count for count in places if count] == [TAKEN_AT_ONCE] * workers
+
+
+def _places_to_listen(process: psutil.Process) -> int:
+    """How often the socket is open that the process listens at."""
+    listening = {
+        one.fd for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN
+    }
+    open_: dict[int, Path] = {}
+    for file in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            open_[int(file.name)] = file.readlink()
+    sockets = {open_[number] for number in listening}
+    return sum(one in sockets for one in open_.values())
 
 
 def _connections_from(calling: list[socket.socket], process: psutil.Process) -> int:

@@ -4,9 +4,12 @@ What it has in common with the other writer is in test_writer.py.
 """
 
 import asyncio
+import gc
 import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -18,11 +21,13 @@ from scenes import ERASE, append_lock_held, change_status, histories, open_booki
 from ledger.async_writer import AsyncWriter
 from ledger.commands import DecideOnPersonalData, Outcome
 from ledger.database import Database
-from ledger.errors import Busy
+from ledger.errors import Busy, IdempotencyKeyReused
 from ledger.limits import METADATA_BYTES_MAX
+from ledger.plan import Idempotency
 from ledger.workflow import DEFAULT
 
 PATIENCE_SECONDS = 20
+KEY = Idempotency("front desk", "key-1", b"a request")
 
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -141,6 +146,40 @@ def test_a_writer_that_has_nothing_to_record_forgets_keys_that_others_may_have_d
             assert kept.has_all(["room-12"])
 
     run(scene())
+
+
+def test_what_was_recorded_does_not_stay_with_the_writer(run: Run, database: Database) -> None:
+    many = [open_booking(f"room-1{number:03}", reason="paid") for number in range(150)]
+
+    async def scene() -> None:
+        async with writing(database) as writer:
+            await writer.record(many)  # by the thread, under the lock
+            assert writer._recorder._under_way is None
+            await writer.record([change_status("room-12", "confirmed", reason="paid")])
+            assert writer._recorder._under_way is None
+
+    run(scene())
+
+
+def test_an_error_leaves_nothing_in_memory_that_only_a_collector_would_find(
+    run: Run, database: Database
+) -> None:
+    async def scene() -> "weakref.ref[Exception]":
+        async with writing(database) as writer:
+            await writer.record([change_status("room-12", "confirmed")], KEY)
+            other = replace(KEY, request_hmac=b"another request")
+            with pytest.raises(IdempotencyKeyReused) as caught:
+                await writer.record([change_status("room-12", "cancelled")], other)
+            error = weakref.ref(caught.value)
+            del caught
+            return error
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert run(scene())() is None
+    finally:
+        gc.enable()
 
 
 def test_a_writer_that_is_at_it_keeps_the_keys_that_it_works_with(

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
@@ -18,8 +19,8 @@ READY_SECONDS = 60.0
 class Workers(Multiprocess):
     """Each process listens for itself, and the kernel shares out among them who calls.
 
-    Where all accept from one socket, the first that wakes takes all who are waiting there, and
-    keeps them for as long as their connections last.
+    Where all accept from one socket, whichever is awake takes who is waiting there, and keeps them
+    for as long as their connections last: one may have nearly all.
     """
 
     def __init__(self, config: Config, announce: Callable[[str, int], None]) -> None:
@@ -45,7 +46,7 @@ class Workers(Multiprocess):
 
 @dataclass(frozen=True)
 class OwnSocket:
-    """Arrives in each process that it is handed to as a socket of its own at that address."""
+    """Arrives in each process that it is handed to as a socket of that process at the address."""
 
     family: int
     address: Any
@@ -54,9 +55,17 @@ class OwnSocket:
         return _bound, (self.family, self.address)
 
 
+_arrived: WeakValueDictionary[Any, socket.socket] = WeakValueDictionary()
+"""By address: the socket of this process, of which the others are duplicates."""
+
+
 def _bound(family: int, address: Any) -> socket.socket:
+    first = _arrived.get(address)
+    if first is not None:
+        return first.dup()
     own = socket.socket(family)
     own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     own.bind(address)
+    _arrived[address] = own
     return own
