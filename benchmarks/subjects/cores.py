@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.context import Context, head, settle
 from benchmarks.filling import open_bookings, record_histories
+from benchmarks.load import WARM_UP_SECONDS
 from benchmarks.processes import Server
 from benchmarks.requests import CONSTANT, changes, histories
 from benchmarks.results import Goal, Row, alone, compare
@@ -28,6 +29,8 @@ EACH_MIN = 0.75
 MANY_SHARE, MANY_TURN, MANY_CLIENTS = 0.1, 0.001, 128
 """So many clients that each of four processes always has something to do."""
 ONE_SHARE, ONE_TURN, ONE_CLIENTS = 0.25, 0.005, 32
+BOOKINGS_A_SECOND = 2_000
+"""So many that hardly one is asked for again before it is forgotten."""
 AGAINST_CONSTANT = {CHANGE: 0.5, FIRST_READ: 0.6}
 BACKENDS = """
     SELECT pid FROM pg_stat_activity
@@ -110,8 +113,9 @@ def _slow_cores(stack: ExitStack, share: float, turn: float) -> SlowCores:
 
 
 def _ours(context: Context, stack: ExitStack, clients: int, workers: int) -> Served:
-    ids = [f"cores-{number:06}" for number in range(context.size.bookings)]
-    read_ids = [f"read-{number:06}" for number in range(context.size.bookings)]
+    bookings = int(BOOKINGS_A_SECOND * context.size.seconds)
+    ids = [f"cores-{number:06}" for number in range(bookings)]
+    read_ids = [f"read-{number:06}" for number in range(bookings)]
     database = context.databases.ledger()
     open_bookings(database, context.workflow, ids)
     record_histories(database, context.workflow, read_ids, STATUSES)
@@ -119,13 +123,12 @@ def _ours(context: Context, stack: ExitStack, clients: int, workers: int) -> Ser
     settle(database)
     requests = {
         CHANGE: context.load.define(changes(ids, clients)),
-        # So many that hardly one is asked for again before it is forgotten.
         FIRST_READ: context.load.define(histories(read_ids, clients)),
     }
     server.wait_until_idle()
     # Connections are made where they are wanted first; then each is held from its beginning on.
     for one in requests.values():
-        context.load.closed(server.url, one, clients, 1)
+        context.load.closed(server.url, one, clients, WARM_UP_SECONDS)
     settle(database)
     return Served(server, requests, database)
 
