@@ -12,16 +12,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from benchmarks.context import Context, head, settle
-from benchmarks.filling import open_bookings, record_histories
 from benchmarks.load import WARM_UP_SECONDS
 from benchmarks.processes import Server
-from benchmarks.requests import CONSTANT, changes, histories
+from benchmarks.requests import CONSTANT
 from benchmarks.results import Goal, Row, alone, compare
+from benchmarks.served import served
 from benchmarks.slow_cores import CannotHold, SlowCores
 from ledger.database import Database
 
 SUBJECT = "cores"
-STATUSES = ("pending", "confirmed", "completed")
 CHANGE, FIRST_READ, CONSTANT_ANSWER = "change", "history, first reads", "constant answer"
 WORKERS = (1, 2, 4)
 EACH_MIN = 0.75
@@ -39,7 +38,7 @@ BACKENDS = """
 
 
 @dataclass(frozen=True)
-class Served:
+class Held:
     """`database` is None where the server has none."""
 
     server: Server
@@ -75,9 +74,9 @@ def run(context: Context) -> list[Row]:
 def _more_processes(context: Context) -> Iterator[Row]:
     with ExitStack() as stack:
         slow = _slow_cores(stack, MANY_SHARE, MANY_TURN)
-        served = {str(workers): _ours(context, stack, MANY_CLIENTS, workers) for workers in WORKERS}
+        held = {str(workers): _ours(context, stack, MANY_CLIENTS, workers) for workers in WORKERS}
         stack.callback(slow.close)
-        found = _measure(context, slow, served, MANY_CLIENTS, f"{SUBJECT}, more processes")
+        found = _measure(context, slow, held, MANY_CLIENTS, f"{SUBJECT}, more processes")
     for name, rates in found.rates.items():
         for workers in WORKERS[1:]:
             what = f"{name}, {MANY_CLIENTS} clients, {workers} processes on cores of {MANY_SHARE}"
@@ -91,12 +90,12 @@ def _one_process(context: Context) -> Iterator[Row]:
         slow = _slow_cores(stack, ONE_SHARE, ONE_TURN)
         constant = stack.enter_context(context.constant())
         asked = {CONSTANT_ANSWER: context.load.define([[CONSTANT]] * ONE_CLIENTS)}
-        served = {
+        held = {
             "ours": _ours(context, stack, ONE_CLIENTS, 1),
-            "constant": Served(constant, asked),
+            "constant": Held(constant, asked),
         }
         stack.callback(slow.close)
-        found = _measure(context, slow, served, ONE_CLIENTS, f"{SUBJECT}, one process")
+        found = _measure(context, slow, held, ONE_CLIENTS, f"{SUBJECT}, one process")
     for name, least in AGAINST_CONSTANT.items():
         what = f"{name}, {ONE_CLIENTS} clients, one process, all on cores of {ONE_SHARE}"
         peer = found.rates[CONSTANT_ANSWER]["constant"]
@@ -112,36 +111,27 @@ def _slow_cores(stack: ExitStack, share: float, turn: float) -> SlowCores:
     return slow
 
 
-def _ours(context: Context, stack: ExitStack, clients: int, workers: int) -> Served:
+def _ours(context: Context, stack: ExitStack, clients: int, workers: int) -> Held:
     bookings = int(BOOKINGS_A_SECOND * context.size.seconds)
-    ids = [f"cores-{number:06}" for number in range(bookings)]
-    read_ids = [f"read-{number:06}" for number in range(bookings)]
-    database = context.databases.ledger()
-    open_bookings(database, context.workflow, ids)
-    record_histories(database, context.workflow, read_ids, STATUSES)
-    server = stack.enter_context(context.ours(database, "--workers", str(workers)))
-    settle(database)
-    requests = {
-        CHANGE: context.load.define(changes(ids, clients)),
-        FIRST_READ: context.load.define(histories(read_ids, clients)),
-    }
-    server.wait_until_idle()
+    ours = served(context, stack, workers=workers, bookings=bookings, clients=clients)
+    ours.server.wait_until_idle()
     # Connections are made where they are wanted first; then each is held from its beginning on.
-    for one in requests.values():
-        context.load.closed(server.url, one, clients, WARM_UP_SECONDS)
-    settle(database)
-    return Served(server, requests, database)
+    for one in ours.requests.values():
+        context.load.closed(ours.server.url, one, clients, WARM_UP_SECONDS)
+    settle(ours.database)
+    requests = {CHANGE: ours.requests["change"], FIRST_READ: ours.requests["history"]}
+    return Held(ours.server, requests, ours.database)
 
 
 def _measure(
-    context: Context, slow: SlowCores, served: Mapping[str, Served], clients: int, what: str
+    context: Context, slow: SlowCores, held: Mapping[str, Held], clients: int, what: str
 ) -> Measured:
     """All held back, in turns."""
     found = Measured()
     for number in context.rounds(what, context.size.few_rounds):
-        names: Sequence[str] = list(served) if number % 2 == 0 else list(reversed(served))
+        names: Sequence[str] = list(held) if number % 2 == 0 else list(reversed(held))
         for name in names:
-            one = served[name]
+            one = held[name]
             slow.hold(one.pids())
             for asked in one.requests:
                 rate, idle = _stretch(context, one, asked, clients)
@@ -151,7 +141,7 @@ def _measure(
     return found
 
 
-def _stretch(context: Context, one: Served, asked: str, clients: int) -> tuple[float, float]:
+def _stretch(context: Context, one: Held, asked: str, clients: int) -> tuple[float, float]:
     before = 0 if one.database is None else head(one.database)
     load, seconds = context.load, context.size.seconds
     found = load.closed(one.server.url, one.requests[asked], clients, seconds)

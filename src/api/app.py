@@ -62,6 +62,7 @@ from projections.reader import HistoryReader
 TITLE = "Booking Ledger"
 SWEEP_SECONDS = 1.0
 IDLE_SECONDS = 10.0
+"""After which a writer that records nothing forgets the keys of bookings."""
 GARBAGE_OBJECTS = 20_000
 """Looked through for garbage at a time."""
 ROUTES = (
