@@ -336,7 +336,9 @@ def test_g4_complete_with_writers_and_projectors_killed(
     deadline = time.monotonic() + (60 if LONG else 12)
     latest = deadline + 60  # on a slow machine a projector takes long to come back
     with Load("killed", addresses) as load, database.connect() as connection:
-        while (now := time.monotonic()) < deadline or (len(active) <= 3 and now < latest):
+        while (now := time.monotonic()) < deadline or (
+            now < latest and (len(active) <= 3 or len(prefixes) <= 30)
+        ):
             kills[_kill_and_replace(rng, database, started, servers, projectors)] += 1
             pause_until = time.monotonic() + rng.uniform(0.1, 0.9)
             while time.monotonic() < pause_until:

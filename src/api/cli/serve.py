@@ -169,11 +169,16 @@ class _Server(uvicorn.Server):
 def _announce(host: str, port: int, database: Database, first: FirstKey | None) -> None:
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{port}"
-    click.echo(f"Booking Ledger answers at {url}")
-    click.echo(f"  database  {database.shown}  (schema {database.schema})")
+    lines = [
+        f"Booking Ledger answers at {url}",
+        f"  database  {database.shown}  (schema {database.schema})",
+    ]
     if first is not None:
-        click.echo(f"  admin key {first.secret}  (shown this once)")
-        click.echo(f"  open      {url}/login?link={first.link}  (logs in once, within an hour)")
+        lines += [
+            f"  admin key {first.secret}  (shown this once)",
+            f"  open      {url}/login?link={first.link}  (logs in once, within an hour)",
+        ]
+    click.echo("\n".join(lines))  # at once: whoever waits for the address finds the key too
     sys.stdout.flush()
 
 
