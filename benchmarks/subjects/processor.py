@@ -12,10 +12,12 @@ from benchmarks.load import LoadGenerator
 from benchmarks.processes import Server, used_seconds
 from benchmarks.requests import changes
 from benchmarks.results import Row, alone
+from benchmarks.subjects import bulk
 from ledger.database import Database
 
 SUBJECT = "processor"
-CLIENTS = {"32 clients": 32, "1 client": 1}
+IN_CALLS = f"in calls of {bulk.PER_CALL}"
+CLIENTS = {"32 clients": 32, "1 client": 1, IN_CALLS: bulk.CLIENTS}
 PARTS = {
     "service": "the serving process",
     "projector": "the projector",
@@ -43,8 +45,9 @@ def run(context: Context) -> list[Row]:
     open_bookings(database, context.workflow, ids)
     half = len(ids) // 2
     requests = {
-        32: load.define(changes(ids[:half], 32)),
-        1: load.define(changes(ids[half:], 1)),
+        "32 clients": load.define(changes(ids[:half], 32)),
+        "1 client": load.define(changes(ids[half:], 1)),
+        IN_CALLS: bulk.define(context),
     }
     seen: dict[str, list[dict[str, float]]] = {name: [] for name in CLIENTS}
     rates: dict[str, list[float]] = {name: [] for name in CLIENTS}
@@ -53,13 +56,14 @@ def run(context: Context) -> list[Row]:
         for _ in context.rounds(SUBJECT, size.few_rounds):
             for name, clients in CLIENTS.items():
                 before = _used(server, load, database)
-                found = load.closed(server.url, requests[clients], clients, size.seconds)
+                found = load.closed(server.url, requests[name], clients, size.seconds)
                 settle(database)
                 used = _used(server, load, database)
-                rates[name].append(found.rate)
+                each = bulk.PER_CALL if name == IN_CALLS else 1
+                rates[name].append(found.rate * each)
                 seen[name].append(
                     {
-                        part: (used[part] - before[part]) / found.answered * 1_000_000
+                        part: (used[part] - before[part]) / (found.answered * each) * 1_000_000
                         for part in PARTS
                     }
                 )
