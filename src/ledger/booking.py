@@ -125,12 +125,18 @@ class Booking(BaseAggregate[str]):
         raise BookingExists(booking_id=self.id, status=self.status, version=self.version)
 
     def _record(self, change: Change, recorded_at: datetime) -> None:
-        self.trigger_event(
-            self.StatusChanged,
+        # As `trigger_event` makes it, in half the time (decision 0043): that one copies what it is
+        # given, and sets each field of a frozen event by itself.
+        event = object.__new__(self.StatusChanged)
+        vars(event).update(
+            originator_id=self.id,
+            originator_version=self.version + 1,
             timestamp=recorded_at,
             from_status=self.status,
             **_facts(change, recorded_at),
         )
+        event.mutate(self)
+        self.pending_events.append(event)
 
 
 def _facts(change: Change, recorded_at: datetime) -> dict[str, Any]:

@@ -155,6 +155,22 @@ def test_the_default_workflow_allows_six_changes_and_refuses_fourteen() -> None:
     assert (len(ALLOWED), len(REFUSED)) == (6, 14)
 
 
+def test_a_change_is_the_very_event_that_the_library_makes() -> None:
+    """Its fields in the same order: so they are stored, and hashed."""
+    recorded = change("confirmed", changed_by="anna", reason="paid", metadata={"till": 3})
+    booking = replay(history("pending"))
+    assert booking is not None
+    booking.change_status(recorded, DEFAULT, LATER)
+    (made,) = booking.collect_events()
+
+    said = {"changed_by": "anna", "reason": "paid", "metadata": {"till": 3}}
+    by = {"actor": recorded.actor, "source": recorded.source}
+    given = event(2, "pending", "confirmed", timestamp=LATER, **said, **by)
+    assert made == given
+    assert list(vars(made)) == list(vars(given))
+    assert (booking.version, booking.modified_on) == (2, LATER)
+
+
 def test_without_transitions_any_change_is_recorded() -> None:
     given(*history("cancelled"), workflow=ANY_CHANGE).when(
         change_status(BOOKING_ID, "pending")
