@@ -112,8 +112,12 @@ async def _connect(job: dict[str, Any], answered: Callable[[Connection, int], No
 
 
 async def closed_loop(job: dict[str, Any], lanes: list[Lane]) -> dict[str, Any]:
-    """Each client sends its next request as soon as it has the answer to the last."""
+    """Each client sends its next request as soon as it has the answer to the last.
+
+    Where the time is over before any answer came, it lasts until the first.
+    """
     latencies: list[float] = []
+    seconds = job["seconds"]
     statuses: Counter[int] = Counter()
     answered_statuses: Counter[int] = Counter()
     running = job["clients"]
@@ -121,10 +125,11 @@ async def closed_loop(job: dict[str, Any], lanes: list[Lane]) -> dict[str, Any]:
     begin = end = 0.0
 
     def answered(connection: Connection, status: int) -> None:
-        nonlocal running
+        nonlocal running, seconds
         time_ = now()
         answered_statuses[status] += 1
-        if begin <= time_ < end:
+        if begin <= time_ < end or (time_ >= end and not latencies):
+            seconds = max(seconds, time_ - begin)
             latencies.append(time_ - connection.sent)
             statuses[status] += 1
         if time_ < end and status:
@@ -149,7 +154,7 @@ async def closed_loop(job: dict[str, Any], lanes: list[Lane]) -> dict[str, Any]:
     for connection in connections:
         connection.close()
     return {
-        "seconds": job["seconds"],
+        "seconds": seconds,
         "statuses": statuses,
         "answered": answered_statuses,
         "client_cpu": cpu / job["seconds"],
