@@ -114,7 +114,8 @@ async def _connect(job: dict[str, Any], answered: Callable[[Connection, int], No
 async def closed_loop(job: dict[str, Any], lanes: list[Lane]) -> dict[str, Any]:
     """Each client sends its next request as soon as it has the answer to the last.
 
-    Where the time is over before any answer came, it lasts until the first.
+    Where the time is over before any answer came, it lasts until the first, which alone is counted:
+    the rate is at least that.
     """
     latencies: list[float] = []
     seconds = job["seconds"]
