@@ -82,7 +82,12 @@ class Watch(Generic[ResultT]):
             return
         # Not from within the handling: what fails later would have the result in its chain, and
         # show it to whoever logs it.
-        self._end_with(result)
+        try:
+            self._end_with(result)
+        finally:
+            # An error knows this frame and those that called it, which must not know the error:
+            # until somebody looks for such circles, all that was asked would stay in memory.
+            del result, given
 
     def _end_with(self, result: ResultT | Exception) -> None:
         # Nothing of it may stay while nobody comes: it may be erased meanwhile.
@@ -126,12 +131,18 @@ class Watch(Generic[ResultT]):
             require(self._pgconn, result)
         except psycopg.Error as error:
             step, given = self._steps.throw, error
-        self._go_on(step, given)
+        try:
+            self._go_on(step, given)
+        finally:
+            del given  # see there
 
     def _fail(self, error: Exception) -> None:
         """The connection is lost."""
         self.end()
-        if self._steps is None:
-            self._lost()
-        else:
-            self._go_on(self._steps.throw, error)
+        try:
+            if self._steps is None:
+                self._lost()
+            else:
+                self._go_on(self._steps.throw, error)
+        finally:
+            del error  # see there

@@ -182,6 +182,35 @@ def test_an_error_leaves_nothing_in_memory_that_only_a_collector_would_find(
         gc.enable()
 
 
+def test_a_connection_that_is_lost_leaves_nothing_either(
+    run: Run, database: Database, connection: psycopg.Connection
+) -> None:
+    class Told(str):
+        """A text that can be referred to weakly."""
+
+    async def scene() -> "weakref.ref[Told]":
+        told = Told("the guest is ill")
+        async with writing(database) as writer:
+            with append_lock_held(database, connection):
+                asked = asyncio.create_task(
+                    writer.record([change_status("room-12", "confirmed", reason=told)])
+                )
+                await asyncio.sleep(0.05)
+                assert writer._recorder.connection is not None
+                pid = writer._recorder.connection.info.backend_pid
+                connection.execute("SELECT pg_terminate_backend(%s, 1000)", (pid,))
+                await asyncio.sleep(0.05)
+            await asyncio.wait_for(asked, PATIENCE_SECONDS)
+            return weakref.ref(told)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert run(scene())() is None
+    finally:
+        gc.enable()
+
+
 def test_a_writer_that_is_at_it_keeps_the_keys_that_it_works_with(
     run: Run, database: Database, connection: psycopg.Connection
 ) -> None:
