@@ -41,12 +41,12 @@ def run(context: Context) -> list[Row]:
                 load.closed(constant, constants, CONSTANT_CLIENTS, size.seconds)
             )
 
+        works = [
+            lambda: calls("bulk", ours, requests, database),
+            answers,
+            lambda: calls("unprojected", alone_, unprojected_requests, unprojected),
+        ]
         for number in context.rounds(SUBJECT):
-            works = [
-                lambda: calls("bulk", ours, requests, database),
-                answers,
-                lambda: calls("unprojected", alone_, unprojected_requests, unprojected),
-            ]
             for work in works if number % 2 == 0 else reversed(works):
                 work()
     context.keep(SUBJECT, {name: [vars(one) for one in found] for name, found in seen.items()})

@@ -134,7 +134,7 @@ class Watch(Generic[ResultT]):
         try:
             self._go_on(step, given)
         finally:
-            del given  # see there
+            del given  # see `_go_on`
 
     def _fail(self, error: Exception) -> None:
         """The connection is lost."""
@@ -145,4 +145,4 @@ class Watch(Generic[ResultT]):
             else:
                 self._go_on(self._steps.throw, error)
         finally:
-            del error  # see there
+            del error  # see `_go_on`

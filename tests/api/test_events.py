@@ -1,6 +1,5 @@
 """The raw feed, page by page and live."""
 
-import gc
 import json
 import re
 import threading
@@ -12,7 +11,7 @@ import httpx
 import psycopg
 import pytest
 from ledger_service import Service
-from scenes import eventually
+from scenes import eventually, no_garbage_collector
 
 from projections.feed import events_after, head
 from projections.rows import Positioned
@@ -138,15 +137,12 @@ def record_much(service: Service) -> None:
 
 
 def test_who_went_away_without_reading_is_followed_no_more(service: Service) -> None:
-    gc.disable()  # it would find out, at some time
-    try:
+    with no_garbage_collector():  # it would find out, at some time
         record_much(service)
         with streaming(service, "?after=0"), streaming(service, f"?after={EVENTS}"):
             eventually(lambda: listeners(service) == "2.0", "both are followed")
             time.sleep(0.2)  # until one of them is waited for to read
         eventually(lambda: listeners(service) == "0.0", "nobody is followed")
-    finally:
-        gc.enable()
 
 
 def watched_tail(monkeypatch: pytest.MonkeyPatch) -> list[int]:

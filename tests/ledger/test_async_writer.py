@@ -4,7 +4,6 @@ What it has in common with the other writer is in test_writer.py.
 """
 
 import asyncio
-import gc
 import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -16,7 +15,15 @@ import psycopg
 import pytest
 import uvloop
 from cutting_proxy import SHUTDOWN, CuttingProxy
-from scenes import ERASE, append_lock_held, change_status, histories, open_booking, record
+from scenes import (
+    ERASE,
+    append_lock_held,
+    change_status,
+    histories,
+    no_garbage_collector,
+    open_booking,
+    record,
+)
 
 from ledger.async_writer import AsyncWriter
 from ledger.commands import DecideOnPersonalData, Outcome
@@ -174,12 +181,8 @@ def test_an_error_leaves_nothing_in_memory_that_only_a_collector_would_find(
             del caught
             return error
 
-    gc.collect()
-    gc.disable()
-    try:
+    with no_garbage_collector():
         assert run(scene())() is None
-    finally:
-        gc.enable()
 
 
 def test_a_connection_that_is_lost_leaves_nothing_either(
@@ -203,12 +206,8 @@ def test_a_connection_that_is_lost_leaves_nothing_either(
             await asyncio.wait_for(asked, PATIENCE_SECONDS)
             return weakref.ref(told)
 
-    gc.collect()
-    gc.disable()
-    try:
+    with no_garbage_collector():
         assert run(scene())() is None
-    finally:
-        gc.enable()
 
 
 def test_a_writer_that_is_at_it_keeps_the_keys_that_it_works_with(
