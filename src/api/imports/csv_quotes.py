@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable
 from enum import Enum, auto
 
-# Without a way back: one would be kept for each of a million quotes.
-_CELLS_WITHOUT = re.compile(r'(?:(?!")[^,]*+,)*+')
-_WITHIN = re.compile(r'(?:[^"]++|"")*+')
+# Simple on purpose: groups without a way back, as in "(?:…)*+", are matched wrongly by Python
+# before 3.11.5 (CPython's gh-106052), and those with one take memory for each of a million quotes.
+_QUOTES = re.compile('"+')
 
 
 class _Place(Enum):
@@ -38,28 +38,39 @@ class OpenQuote:
 
     def _step(self, text: str, at: int) -> int:
         """To the next place; gives where in the text it begins."""
-        if self._place is _Place.QUOTED:
-            at = _end(_WITHIN, text, at)
-            if at < len(text):
-                self._place = _Place.BEHIND
-            return at + 1
-        if self._place is _Place.CELL:
-            at = _end(_CELLS_WITHOUT, text, at)
-            if at < len(text):
-                self._place = _Place.QUOTED if text[at] == '"' else _Place.PLAIN
-            return at + 1
-        if self._place is _Place.BEHIND:
-            following = {'"': _Place.QUOTED, ",": _Place.CELL}
-            self._place = following.get(text[at], _Place.WRONG)
-            return at + 1
+        match self._place:
+            case _Place.QUOTED:
+                return self._to_the_closing_quote(text, at)
+            case _Place.CELL:
+                return self._to_the_next_quoted_cell(text, at)
+            case _Place.BEHIND:
+                following = {'"': _Place.QUOTED, ",": _Place.CELL}
+                self._place = following.get(text[at], _Place.WRONG)
+                return at + 1
         comma = text.find(",", at) if self._place is _Place.PLAIN else -1
         if comma < 0:
             return len(text)
         self._place = _Place.CELL
         return comma + 1
 
+    def _to_the_closing_quote(self, text: str, at: int) -> int:
+        while (begin := text.find('"', at)) >= 0:
+            quotes = _QUOTES.match(text, begin)
+            assert quotes is not None
+            at = quotes.end()
+            if (at - begin) % 2:  # two stand for one
+                self._place = _Place.BEHIND
+                return at
+        return len(text)
 
-def _end(pattern: "re.Pattern[str]", text: str, at: int) -> int:
-    found = pattern.match(text, at)
-    assert found is not None  # an empty text matches
-    return found.end()
+    def _to_the_next_quoted_cell(self, text: str, at: int) -> int:
+        if text[at] == '"':
+            self._place = _Place.QUOTED
+            return at + 1
+        begin = text.find(',"', at)
+        if begin >= 0:
+            self._place = _Place.QUOTED
+            return begin + 2
+        if not text.endswith(","):
+            self._place = _Place.PLAIN
+        return len(text)
