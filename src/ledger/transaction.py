@@ -242,6 +242,7 @@ class Transaction:
         plan = Plan(0, bookings=loaded)
         for row in range(rows.ntuples):
             self._take_in(plan, *(rows.get_value(row, column) for column in range(4)))
+            yield None  # a history may be long
         if plan.head == memory.head:
             plan.keys.update(_that_are(keys))
         elif memory.head is not None:
