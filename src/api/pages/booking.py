@@ -11,11 +11,13 @@ from starlette.responses import Response
 
 from api.answers import booking_of, event_document
 from api.gate import ReaderRole
+from api.keys import Principal
 from api.pages.navigation import BOOKINGS
 from api.pages.rendering import page
 from api.requests import BookingPath, TheDoor, TheWorkflow
 from api.store import Store, TheStore
 from ledger.errors import BookingNotFound
+from ledger.workflow import Workflow
 from projections.feed import head, read_decisions
 from projections.log import checkpoint_table
 from projections.opening import History
@@ -24,6 +26,8 @@ from projections.rows import HistoryRow, PositionedDecision, history_row
 router = APIRouter(include_in_schema=False)
 
 SAME_TIME = timedelta(seconds=1)
+ENTRIES_SHOWN = 100
+"""Of a longer history a page shows those that led to the version which it is about."""
 
 AtVersion = Annotated[
     int | None, Query(alias="version", ge=1, le=2**31 - 1, description="As it was at this version")
@@ -72,19 +76,8 @@ async def booking(
     history = await door.history(booking_id)
     if (version or 1) > len(history):
         raise BookingNotFound(booking_id=booking_id)
-    shown = history[:version]
-    now = datetime.now(UTC).replace(tzinfo=None)
-    return page(
-        "booking",
-        section=BOOKINGS,
-        key=key,
-        booking=booking_of(shown),
-        entries=_entries(history, len(shown)),
-        latest=len(history),
-        ledger=ledger,
-        now=now,
-        workflow=workflow,
-    )
+    # As many entries would hold up the event loop for some 20 ms.
+    return await run_sync(_page, history, version or len(history), key, ledger, workflow)
 
 
 def _look(store: Store, booking_id: str) -> Ledger:
@@ -95,8 +88,31 @@ def _look(store: Store, booking_id: str) -> Ledger:
         return Ledger(position, None if newest is None else newest.size, decisions)
 
 
-def _entries(history: History, shown: int) -> list[Entry]:
-    rows = [history_row(one) for one in history]
+def _page(
+    history: History, version: int, key: Principal, ledger: Ledger, workflow: Workflow
+) -> Response:
+    latest = len(history)
+    before = max(0, version - ENTRIES_SHOWN)
+    return page(
+        "booking",
+        section=BOOKINGS,
+        key=key,
+        booking=booking_of(history[:version]),
+        entries=_entries(history, before, version),
+        before=before,
+        after=latest - version if latest > ENTRIES_SHOWN else 0,
+        later=min(latest, version + ENTRIES_SHOWN),
+        latest=latest,
+        ledger=ledger,
+        now=datetime.now(UTC).replace(tzinfo=None),
+        workflow=workflow,
+    )
+
+
+def _entries(history: History, before: int, version: int) -> list[Entry]:
+    """Of the versions after `before` up to `version`."""
+    shown = history[before:version]
+    rows = [history_row(one) for one in history[before : version + 1]]
     ends = [*(row.createdAt for row in rows[1:]), None]
     return [
         Entry(
@@ -107,7 +123,7 @@ def _entries(history: History, shown: int) -> list[Entry]:
                 orjson.loads(orjson.dumps(event_document(one))), option=orjson.OPT_INDENT_2
             ).decode(),
         )
-        for one, row, end in list(zip(history, rows, ends, strict=True))[:shown]
+        for one, row, end in zip(shown, rows, ends, strict=False)
     ]
 
 
