@@ -3,7 +3,7 @@
 What is read never goes beyond the newest checkpoint: only what is signed is shown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -54,6 +54,8 @@ class LatestProof:
     hashes: tuple[bytes, ...]
 
 
+PROOFS_SHARING_TILES = 500
+"""Each may be in a tile of its own, of 8 kB."""
 LOGGED = "SELECT position FROM projection WHERE name = %s AND version = %s"
 
 
@@ -113,8 +115,22 @@ def prove_inclusion(
     kept = newest_checkpoint(connection) if size is None else checkpoint_of(connection, size)
     if not 0 < position <= kept.size:
         raise NotInLog(f"The checkpoint of size {kept.size} has no event at position {position}.")
-    hashes = inclusion_proof(position - 1, kept.size, _Nodes(connection))
-    return InclusionProof(position - 1, tuple(hashes), kept.parsed())
+    (proof,) = prove_inclusions(connection, [position], kept.parsed())
+    return proof
+
+
+def prove_inclusions(
+    connection: psycopg.Connection, positions: Iterable[int], checkpoint: Checkpoint
+) -> Iterator[InclusionProof]:
+    """That events are in the tree of a checkpoint of this log; all positions are in it.
+
+    Raises LogBehind while tiles lack.
+    """
+    for number, position in enumerate(positions):
+        if number % PROOFS_SHARING_TILES == 0:
+            nodes = _Nodes(connection)
+        hashes = inclusion_proof(position - 1, checkpoint.size, nodes)
+        yield InclusionProof(position - 1, tuple(hashes), checkpoint)
 
 
 def prove_consistency(

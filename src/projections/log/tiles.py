@@ -91,19 +91,22 @@ def split_hashes(hashes: bytes) -> list[bytes]:
 
 
 class TileNodes:
-    """Reads nodes of a tree out of its tiles; each tile is asked for once."""
+    """Reads nodes of a tree out of its tiles; each tile is asked for once, each node made once."""
 
     def __init__(self, read: ReadTiles) -> None:
         self._read = read
         self._tiles: dict[Tile, bytes] = {}
+        self._nodes: dict[Node, bytes] = {}
 
     def __call__(self, nodes: Sequence[Node]) -> list[bytes]:
-        wanted = {_tile_of(node) for node in nodes} - self._tiles.keys()
+        unknown = [node for node in nodes if node not in self._nodes]
+        wanted = {_tile_of(node) for node in unknown} - self._tiles.keys()
         if wanted:
             self._tiles |= self._read(sorted(wanted))
-        return [self._node(node) for node in nodes]
+        self._nodes.update((node, self._made(node)) for node in unknown)
+        return [self._nodes[node] for node in nodes]
 
-    def _node(self, node: Node) -> bytes:
+    def _made(self, node: Node) -> bytes:
         tile = _tile_of(node)
         height = node.level % TILE_HEIGHT
         first = (node.number << height) % TILE_HASHES * HASH_BYTES
