@@ -87,6 +87,11 @@ class Booking(BaseAggregate[str]):
     class StatusChanged(Event):
         TOPIC = "Booking.StatusChanged"
 
+    def catch_up(self, newest: "Booking.Event") -> None:
+        """Become what the newest event says. Each is the whole fact, so none between is needed."""
+        self.version = newest.originator_version - 1
+        newest.mutate(self)
+
     @classmethod
     def open(cls, booking_id: str, change: Change, recorded_at: datetime) -> "Booking":
         return cls._create(

@@ -152,13 +152,17 @@ def _given_before(
     idempotency: Idempotency,
 ) -> Reply | None:
     """The answer that this key had, in this transaction or an earlier one."""
-    if idempotency.name in plan.answers:
-        request_hmac, answers = plan.answers[idempotency.name]
-    elif idempotency.name in known:
-        request_hmac, stored, by = known[idempotency.name]
-        answers = [moved(answer_from_record(record), by) for record in orjson.loads(stored)]
-    else:
+    here, before = plan.answers.get(idempotency.name), known.get(idempotency.name)
+    if here is not None:
+        request_hmac, answers = here
+        return answers if request_hmac == idempotency.request_hmac else _reused(idempotency)
+    if before is None:
         return None
-    if request_hmac != idempotency.request_hmac:
-        return IdempotencyKeyReused(key=idempotency.key)
-    return answers
+    if before.request_hmac != idempotency.request_hmac:
+        return _reused(idempotency)  # and of what may be long, nothing is read
+    records = orjson.loads(before.answer)
+    return [moved(answer_from_record(record), before.moved_by) for record in records]
+
+
+def _reused(idempotency: Idempotency) -> IdempotencyKeyReused:
+    return IdempotencyKeyReused(key=idempotency.key)

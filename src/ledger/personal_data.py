@@ -101,8 +101,11 @@ class PersonalData:
 
     def apply(self, event: DecisionEvent) -> None:
         self.version = event.originator_version
-        if not isinstance(event, Erased):
-            self.held = isinstance(event, HoldPlaced)
+        self.held = isinstance(event, HoldPlaced)  # what is held cannot be erased
+
+    def catch_up(self, newest: DecisionEvent) -> None:
+        """Become what the newest event says; none between is needed."""
+        self.apply(newest)
 
     def decide(
         self, decision: Decision, recorded_at: datetime, *, is_sealed: bool

@@ -3,7 +3,6 @@ for an event loop that does not."""
 
 import asyncio
 import select
-import time
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
@@ -14,28 +13,21 @@ from ledger.prepared import Statement, require
 
 ResultT = TypeVar("ResultT")
 
-Steps = Generator[Statement | None, PGresult, ResultT]
-"""Yields statements and is sent their results, or what they raise is thrown at it. None: nothing
-is asked, but others on the thread may have a turn."""
-
-TURN_SECONDS = 0.002
-"""For so long the others on an event loop wait for their turn."""
+Steps = Generator[Statement, PGresult, ResultT]
+"""Yields statements and is sent their results, or what they raise is thrown at it."""
 
 
 def run(connection: psycopg.Connection, steps: Steps[ResultT]) -> ResultT:
     """Wait for each answer."""
     try:
-        statement = next(steps)
+        prepared, parameters = next(steps)
         while True:
-            if statement is None:  # nobody shares the thread
-                statement = next(steps)
-                continue
             try:
-                result = statement.prepared.execute(connection, statement.parameters)
+                result = prepared.execute(connection, parameters)
             except psycopg.Error as error:
-                statement = steps.throw(error)
+                prepared, parameters = steps.throw(error)
             else:
-                statement = steps.send(result)
+                prepared, parameters = steps.send(result)
     except StopIteration as end:
         value: ResultT = end.value
         return value
@@ -62,8 +54,6 @@ class Watch(Generic[ResultT]):
         self._lost = lost
         self._steps: Steps[ResultT] | None = None
         self._result: PGresult | None = None
-        self._turn: asyncio.Handle | None = None
-        """Of the others; meanwhile the database is asked nothing."""
         self._done: Callable[[ResultT | Exception], None] | None = None
         loop.add_reader(self._socket, self._readable)
 
@@ -75,24 +65,15 @@ class Watch(Generic[ResultT]):
     def end(self) -> None:
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
 
-    def _go_on(self, step: Callable[..., Statement | None], *given: Any) -> None:
+    def _go_on(self, step: Callable[..., Statement], *given: Any) -> None:
         result: ResultT | Exception
-        self._turn = None
-        until = time.monotonic() + TURN_SECONDS
         try:
-            statement = step(*given)
-            while statement is None and time.monotonic() < until:
-                assert self._steps is not None
-                statement = next(self._steps)
+            prepared, parameters = step(*given)
             self._result = None
-            if statement is None:
-                self._turn = self._loop.call_soon(self._go_on, next, self._steps)
-            else:
-                self._ask(statement)
+            prepared.send(self._pgconn, parameters)
+            if self._pgconn.flush():
+                self._loop.add_writer(self._socket, self._writable)
         except StopIteration as end:
             result = end.value
         except Exception as error:  # noqa: BLE001  # for whoever runs the steps
@@ -107,11 +88,6 @@ class Watch(Generic[ResultT]):
             # An error knows this frame and those that called it, which must not know the error:
             # until somebody looks for such circles, all that was asked would stay in memory.
             del result, given
-
-    def _ask(self, statement: Statement) -> None:
-        statement.prepared.send(self._pgconn, statement.parameters)
-        if self._pgconn.flush():
-            self._loop.add_writer(self._socket, self._writable)
 
     def _end_with(self, result: ResultT | Exception) -> None:
         # Nothing of it may stay while nobody comes: it may be erased meanwhile.
@@ -134,7 +110,7 @@ class Watch(Generic[ResultT]):
             return
         try:
             self._pgconn.consume_input()
-            while self._is_asking and not self._pgconn.is_busy():
+            while self._steps is not None and not self._pgconn.is_busy():
                 result = self._pgconn.get_result()
                 if result is None:
                     self._answered()
@@ -143,15 +119,11 @@ class Watch(Generic[ResultT]):
         except psycopg.OperationalError as error:
             self._fail(error)
 
-    @property
-    def _is_asking(self) -> bool:
-        return self._steps is not None and self._turn is None
-
     def _answered(self) -> None:
         # The last result counts: where the commit is refused, it follows one that looks well.
         assert self._steps is not None
         result = self._result
-        step: Callable[..., Statement | None] = self._steps.send
+        step: Callable[..., Statement] = self._steps.send
         given: PGresult | psycopg.Error | None = result
         try:
             if result is None:

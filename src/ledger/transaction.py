@@ -31,17 +31,21 @@ LOAD = f"""
     FROM unnest($1::text[], $2::bigint[]) AS known (id, version)
     CROSS JOIN LATERAL (
         SELECT * FROM ledger_events
-        WHERE originator_id = known.id AND originator_version > known.version
-        ORDER BY originator_version  -- keeps it a look-up for each id, not a join of the table
-    ) AS event
+        WHERE originator_id = known.id AND originator_version > greatest(known.version, 1)
+        ORDER BY originator_version DESC LIMIT 1
+    ) AS newest
+    UNION ALL
+    SELECT originator_id, originator_version, topic, state
+    FROM ledger_events WHERE originator_id = ANY($4) AND originator_version = 1
     UNION ALL
     SELECT booking_id, 0, NULL, wrapped FROM booking_key WHERE booking_id = ANY($3)
     UNION ALL
     SELECT NULL, ({HEAD}), NULL, NULL
     ORDER BY originator_version
 """
-"""The events after those versions. Keys of bookings are rows without a topic; the newest position
-is in the one without an id. All of one snapshot."""
+"""The newest events after those versions, which are enough to decide, and the first of those of
+which none is known. Keys of bookings are rows without a topic; the newest position is in the one
+without an id. All of one snapshot."""
 LOAD_KEYS = "SELECT booking_id, wrapped FROM booking_key WHERE booking_id = ANY($1)"
 LOAD_ANSWERS = """
     SELECT scope, key, request_hmac, answer, moved_by
@@ -237,12 +241,12 @@ class Transaction:
         loaded, keys = memory.take(streams)
         versions = [loaded[one].version if one in loaded else 0 for one in streams]
         unknown = [one for one in streams if one not in keys]
-        asked = (texts(list(streams)), integers(versions), texts(unknown))
+        new = [one for one in streams if one not in loaded]
+        asked = (texts(list(streams)), integers(versions), texts(unknown), texts(new))
         rows = yield Statement(self._loading, asked)
         plan = Plan(0, bookings=loaded)
         for row in range(rows.ntuples):
             self._take_in(plan, *(rows.get_value(row, column) for column in range(4)))
-            yield None  # a history may be long
         if plan.head == memory.head:
             plan.keys.update(_that_are(keys))
         elif memory.head is not None:
@@ -274,7 +278,11 @@ class Transaction:
             return
         stored = StoredEvent(name, as_integer(number), topic.decode(), content)
         event = self._mapper.to_domain_event(stored)
-        plan.bookings[name] = event.mutate(plan.bookings.get(name))
+        known = plan.bookings.get(name)
+        if known is None:
+            plan.bookings[name] = event.mutate(None)
+        else:
+            known.catch_up(event)
 
 
 def _that_are(keys: Mapping[str, Key | None]) -> dict[str, Key]:

@@ -25,7 +25,6 @@ from scenes import (
     record,
 )
 
-from ledger import steps
 from ledger.async_writer import AsyncWriter
 from ledger.commands import DecideOnPersonalData, Outcome
 from ledger.database import Database
@@ -36,7 +35,6 @@ from ledger.workflow import DEFAULT
 
 PATIENCE_SECONDS = 20
 KEY = Idempotency("front desk", "key-1", b"a request")
-OTHERS = [f"room-1{number:02}" for number in range(90)]
 
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -91,52 +89,6 @@ def test_who_is_alone_uses_no_thread(
     run(scene())
 
 
-def test_others_have_their_turns_while_much_is_taken_in(
-    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(steps, "TURN_SECONDS", 0)
-
-    async def scene() -> int:
-        async with writing(database) as writer:
-            await asyncio.to_thread(record, database, *map(open_booking, OTHERS))
-            changing = asyncio.create_task(
-                writer.record([change_status(room, "confirmed") for room in OTHERS])
-            )
-            turns = 0
-            while not changing.done():
-                await asyncio.sleep(0)
-                turns += writer._watch is not None and writer._watch._turn is not None
-            assert [answer.position for answer in changing.result()] == list(range(92, 182))
-            return turns
-
-    assert run(scene()) >= len(OTHERS)
-
-
-def test_a_connection_that_ends_while_others_have_their_turn_is_replaced(
-    run: Run, database: Database, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(steps, "TURN_SECONDS", 0)
-
-    async def scene() -> Any:
-        async with writing(database) as writer:
-            await asyncio.to_thread(record, database, *map(open_booking, OTHERS))
-            changing = asyncio.create_task(
-                writer.record([change_status(room, "confirmed") for room in OTHERS])
-            )
-            watch = writer._watch
-            assert watch is not None
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while watch._turn is None:  # noqa: ASYNC110  # each is over soon
-                    await asyncio.sleep(0)
-            pid = watch._pgconn.backend_pid
-            connection.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
-            assert watch._turn is not None
-            return await asyncio.wait_for(changing, PATIENCE_SECONDS)
-
-    assert [answer.position for answer in run(scene())] == list(range(92, 182))
-    assert all(histories(connection)[room] == ["pending", "confirmed"] for room in OTHERS)
-
-
 def test_what_does_not_fit_into_the_socket_is_sent_as_there_is_room(
     run: Run,
     database: Database,
@@ -144,6 +96,7 @@ def test_what_does_not_fit_into_the_socket_is_sent_as_there_is_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     metadata = {"note": "x" * (METADATA_BYTES_MAX - 20)}
+    rooms = [f"room-1{number:02}" for number in range(90)]
 
     async def scene() -> list[Any]:
         async with writing(database) as writer:
@@ -156,15 +109,13 @@ def test_what_does_not_fit_into_the_socket_is_sent_as_there_is_room(
                 writable()
 
             monkeypatch.setattr(watch, "_writable", counted)
-            answers = await writer.record(
-                [open_booking(room, metadata=metadata) for room in OTHERS]
-            )
+            answers = await writer.record([open_booking(room, metadata=metadata) for room in rooms])
             assert waited, "nothing was sent later: this is too small"
             return answers
 
     answers = run(scene())
     assert [answer.position for answer in answers] == list(range(2, 92))
-    assert set(histories(connection)) == {"room-12", *OTHERS}
+    assert set(histories(connection)) == {"room-12", *rooms}
 
 
 def test_a_connection_that_ends_while_nobody_asks_is_let_go_of_at_once(

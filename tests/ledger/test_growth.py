@@ -24,7 +24,7 @@ TWENTY_THOUSAND = """
 @pytest.mark.parametrize("analyzed", [True, False])
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
 @pytest.mark.parametrize(
-    ("statement", "types"), [(LOAD, "text[], bigint[], text[]"), (EVENTS_OF, "text[]")]
+    ("statement", "types"), [(LOAD, "text[], bigint[], text[], text[]"), (EVENTS_OF, "text[]")]
 )
 def test_bookings_are_looked_up_one_by_one(
     connection: psycopg.Connection, statement: str, types: str, mode: str, analyzed: bool
@@ -37,7 +37,9 @@ def test_bookings_are_looked_up_one_by_one(
         statement.replace("%b::text[]", "$1").replace("%b::bigint[]", "$2").replace("%b", "$3")
     )
     connection.execute(f"PREPARE load ({types}) AS {numbered}")
-    values = ["ARRAY['b1', 'b700', 'none']", "ARRAY[0, 1, 0]", "ARRAY['b1']"][: types.count("[]")]
+    values = ["ARRAY['b1', 'b700', 'none']", "ARRAY[0, 1, 0]", "ARRAY['b1']", "ARRAY['none']"][
+        : types.count("[]")
+    ]
     explained = connection.execute(f"EXPLAIN EXECUTE load ({', '.join(values)})")
     plan = "\n".join(line for (line,) in explained)
 
