@@ -133,9 +133,9 @@ class Calls:
             headers={"Ledger-Position": str(outcome.position)},
         )
 
-    async def history(self, booking_id: str) -> History:
-        """The events of a booking. Raises BookingNotFound."""
-        return await self._door.history(booking_id)
+    async def events(self, booking_id: str, which: Callable[[History], History]) -> History:
+        """Some events of a booking. Raises BookingNotFound, and what `which` does."""
+        return await self._door.made(booking_id, which)
 
     async def read_booking(self, booking_id: str, if_none_match: str | None) -> Response:
         """The booking as it is. Raises BookingNotFound."""

@@ -7,7 +7,7 @@ from ledger.async_writer import AsyncWriter
 from ledger.commands import Answer, Command
 from ledger.errors import Refusal
 from ledger.plan import Idempotency
-from projections.opening import History, Make, Reading
+from projections.opening import Make, Reading
 from projections.reader import HistoryReader
 from projections.recent_changes import Mark
 
@@ -40,12 +40,8 @@ class Door:
         """What `make` makes of the events of a booking: see `HistoryReader.read`."""
         return await self._reader.read(booking_id, make, seen)
 
-    async def history(self, booking_id: str) -> History:
-        """The events of a booking. Raises BookingNotFound."""
-        history = (await self.read(booking_id, _all)).made
-        assert history is not None  # which it is only for those who have seen it
-        return history
-
-
-def _all(history: History) -> History:
-    return history
+    async def made(self, booking_id: str, make: Make[ResultT]) -> ResultT:
+        """The same, for those who have seen nothing of it."""
+        made = (await self.read(booking_id, make)).made
+        assert made is not None  # which it is only for those who have
+        return made

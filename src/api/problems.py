@@ -35,6 +35,7 @@ from projections.exports.parquet import ExtraMissing
 from projections.log.reading import LogBehind, NotInLog
 from projections.queries import ProjectionBehind
 
+ERRORS_TOLD_MAX = 100
 BODY_BYTES_MAX = 16 * 1024 * 1024
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = "1"
@@ -66,8 +67,8 @@ CROSS_SITE = ProblemType(
 )  # fmt: skip
 INVALID_REQUEST = ProblemType(
     "invalid-request", 422, "Invalid request",
-    "A field is missing or not valid; `errors` names each field and what is allowed. "
-    "Nothing was recorded.",
+    "A field is missing or not valid; `errors` names each field and what is allowed, the "
+    "first hundred where there are more; `errorCount` says how many. Nothing was recorded.",
 )  # fmt: skip
 BAD_JSON = ProblemType("bad-json", 400, "Body is not JSON", "The body could not be read as JSON.")
 TOO_LARGE = ProblemType("too-large", 413, "Body too large", "The body is larger than `limitBytes`.")
@@ -284,9 +285,10 @@ def answer_invalid_request(request: Request, error: Exception) -> Response:
     if first["type"] == "json_invalid":
         detail = f"The body is not JSON: {first['ctx']['error']} at character {first['loc'][1]}."
         return _answer(request, Problem(BAD_JSON, detail))
-    errors = [_field_error(one) for one in error.errors()]
+    found = error.errors()
+    errors = [_field_error(one) for one in found[:ERRORS_TOLD_MAX]]
     detail = "; ".join(f"{one['field']}: {one['message']}" for one in errors[:5])
-    members = {"field": errors[0]["field"], "errors": errors}
+    members = {"field": errors[0]["field"], "errors": errors, "errorCount": len(found)}
     return _answer(request, Problem(INVALID_REQUEST, detail, members))
 
 

@@ -15,6 +15,15 @@ from projections.evidence.verify_evidence import verify
 MORE = ("earlier", "later")
 
 
+def part(browser: httpx.Client, address: str) -> tuple[list[str], dict[str, tuple[str, str]]]:
+    """The versions on a page, and where else it leads."""
+    document = page(browser.get(address))
+    ids = [one.get("id") for tag, one in document.elements if tag == "a"]
+    named = zip(ids, document.links, strict=True)
+    links = {name: (text, href) for name, (href, text) in named if name in MORE}
+    return re.findall(r"version (\d+) ·", document.visible), links
+
+
 def downloads(document: Document) -> list[str]:
     """Where links lead that are for keeping what is there."""
     return [one["href"] for tag, one in document.elements if tag == "a" and "download" in one]
@@ -84,50 +93,75 @@ def test_as_it_was_at_a_version(service: Service, browser: httpx.Client) -> None
     assert "ill" not in then.visible.split()
     assert "at version 2 of 3" in re.sub(r"\s+", " ", then.visible)
     assert steps["prev"] == "/bookings/4711?version=1"
-    assert steps["next"] == "/bookings/4711?version=3"
+    assert steps["next"] == "/bookings/4711"  # as it is now, and follows what comes
     page(browser.get("/bookings/4711?version=4"), 404)
     page(browser.get("/bookings/4711?version=0"), 422)
 
 
+@pytest.mark.parametrize(
+    ("booking_id", "address"), [("4711", "/bookings/4711?"), ("..", "/open?id=..&")]
+)
 def test_a_long_history_is_told_in_parts(
+    service: Service,
+    browser: httpx.Client,
+    monkeypatch: pytest.MonkeyPatch,
+    booking_id: str,
+    address: str,
+) -> None:
+    monkeypatch.setattr("api.pages.booking.ENTRIES_SHOWN", 2)
+    days = {"pending": "01", "confirmed": "02", "in_progress": "04", "completed": "05"}
+    for status, day in days.items():
+        said = {"status": status, "occurredAt": f"2026-03-{day}T00:00:00Z"}
+        bulk = {"changes": [{"bookingId": booking_id, **said}]}
+        assert service.client.post("/api/status-changes", json=bulk).is_success
+    newest = address[:-1]
+
+    assert part(browser, newest) == (
+        ["3", "4"],
+        {"earlier": ("Earlier entries (2)", f"{address}version=2")},
+    )
+    assert part(browser, f"{address}version=3") == (
+        ["2", "3"],
+        {
+            "earlier": ("Earlier entries (1)", f"{address}version=1"),
+            "later": ("Later entries (1)", newest),
+        },
+    )
+    assert part(browser, f"{address}version=2") == (
+        ["1", "2"],
+        {"later": ("Later entries (2)", newest)},
+    )
+    assert part(browser, f"{address}version=1") == (
+        ["1"],
+        {"later": ("Later entries (3)", f"{address}version=3")},
+    )
+    # The next entry is not on the page, but says how long this one lasted.
+    then = page(browser.get(f"{address}version=2"))
+    assert "2 d in confirmed" in " ".join(then.visible.split())
+    assert "4 entries" in " ".join(page(browser.get(newest)).visible.split())
+
+
+def test_as_many_entries_as_a_page_has_are_all_on_it(
     service: Service, browser: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.pages.booking.ENTRIES_SHOWN", 2)
-    service.open("4711", occurredAt="2026-03-01T00:00:00Z")
-    service.change("4711", "confirmed", occurredAt="2026-03-02T00:00:00Z")
-    service.change("4711", "in_progress", occurredAt="2026-03-04T00:00:00Z")
-    service.change("4711", "completed", occurredAt="2026-03-05T00:00:00Z")
-    service.open("short")
-    service.change("short", "confirmed")
+    service.open("4711")
+    service.change("4711", "confirmed")
 
-    def part(address: str) -> tuple[list[str], dict[str, tuple[str, str]]]:
-        """The versions on a page, and where else it leads."""
-        document = page(browser.get(address))
-        ids = [one.get("id") for tag, one in document.elements if tag == "a"]
-        named = zip(ids, document.links, strict=True)
-        links = {name: (text, href) for name, (href, text) in named if name in MORE}
-        return re.findall(r"version (\d+) ·", document.visible), links
+    assert part(browser, "/bookings/4711") == (["1", "2"], {})
 
-    address = "/bookings/4711"
-    assert part(address) == (
-        ["3", "4"],
-        {"earlier": ("2 earlier entries", f"{address}?version=2")},
-    )
-    assert part(f"{address}?version=3") == (
-        ["2", "3"],
-        {
-            "earlier": ("1 earlier entry", f"{address}?version=1"),
-            "later": ("1 later entry", f"{address}?version=4"),
-        },
-    )
-    assert part(f"{address}?version=2") == (
-        ["1", "2"],
-        {"later": ("2 later entries", f"{address}?version=4")},
-    )
-    assert part("/bookings/short?version=1") == (["1"], {})
-    # The next entry is not on the page, but says how long this one lasted.
-    assert "2 d in confirmed" in " ".join(page(browser.get(f"{address}?version=2")).visible.split())
-    assert "4 entries" in " ".join(page(browser.get(address)).visible.split())
+
+def test_entries_with_much_metadata_are_fewer_to_a_page(
+    service: Service, browser: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.pages.booking.METADATA_BYTES_SHOWN", 1_500)
+    service.open("4711")
+    service.change("4711", "confirmed", metadata={"text": "x" * 1_000})
+    service.change("4711", "in_progress", metadata={"text": "x" * 1_000})
+
+    versions, links = part(browser, "/bookings/4711")
+    assert versions == ["2", "3"]
+    assert links["earlier"][1] == "/bookings/4711?version=1"
 
 
 def test_the_raw_events_are_at_hand(service: Service, browser: httpx.Client) -> None:

@@ -1,5 +1,6 @@
 """Many changes in one call."""
 
+import pytest
 from ledger_service import Service
 
 
@@ -64,3 +65,28 @@ def test_the_same_call_twice_records_once(service: Service) -> None:
 
     assert again.content == first.content
     assert len(service.history("a")) == 2
+
+
+def test_of_many_errors_the_first_hundred_are_told(service: Service) -> None:
+    wrong = [{"bookingId": f"b{number}", "colour": "red"} for number in range(1_000)]
+    answer = service.client.post("/api/status-changes", json={"changes": wrong})
+
+    problem = answer.json()
+    assert answer.status_code == 422
+    assert problem["field"] == "changes.0.status"
+    assert (len(problem["errors"]), problem["errorCount"]) == (100, 2_000)
+
+
+@pytest.mark.parametrize("place", ["beside the changes", "in a change"])
+def test_fields_by_the_thousand_are_one_error(service: Service, place: str) -> None:
+    """Each would be told as one, and everybody would wait until all are."""
+    many = {f"field-{number}": 1 for number in range(100_000)}
+    good = {"bookingId": "4711", "status": "pending"}
+    body = {"changes": [good], **many} if place == "beside the changes" else {"changes": [many]}
+    answer = service.client.post("/api/status-changes", json=body)
+
+    problem = answer.json()
+    assert answer.status_code == 422
+    assert (problem["field"], problem["errorCount"]) == ("body", 1)
+    assert "no object has more than 20 fields" in problem["detail"]
+    assert service.client.get("/api/events").json()["events"] == []

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import orjson
 from anyio.to_thread import run_sync
@@ -21,13 +21,21 @@ from ledger.workflow import Workflow
 from projections.feed import head, read_decisions
 from projections.log import checkpoint_table
 from projections.opening import History
-from projections.rows import HistoryRow, PositionedDecision, history_row
+from projections.rows import (
+    BookingRow,
+    HistoryRow,
+    PositionedDecision,
+    PositionedEvent,
+    history_row,
+)
 
 router = APIRouter(include_in_schema=False)
 
 SAME_TIME = timedelta(seconds=1)
 ENTRIES_SHOWN = 100
 """Of a longer history a page shows those that led to the version which it is about."""
+METADATA_BYTES_SHOWN = 500_000
+"""When this is reached, no more entries are shown."""
 
 AtVersion = Annotated[
     int | None, Query(alias="version", ge=1, le=2**31 - 1, description="As it was at this version")
@@ -61,6 +69,38 @@ class Ledger:
     """About the personal data of the booking."""
 
 
+class Part(NamedTuple):
+    """The end of a history up to a version."""
+
+    booking: BookingRow
+    """As it was at that version."""
+    entries: History
+    following: PositionedEvent | None
+    """The entry after it: when the last of these ended."""
+    earlier: int
+    """How many entries were before these."""
+    latest: int
+
+
+@dataclass(frozen=True)
+class PartOf:
+    """Makes a part; up to the newest version where none is given. Raises BookingNotFound."""
+
+    version: int | None
+
+    def __call__(self, history: History) -> Part:
+        version, latest = self.version or len(history), len(history)
+        if version > latest:
+            raise BookingNotFound(booking_id=history[0].event.originator_id)
+        earlier, size = version, 0
+        while 0 < earlier > version - ENTRIES_SHOWN and size < METADATA_BYTES_SHOWN:
+            earlier -= 1
+            size += len(orjson.dumps(history[earlier].event.metadata))
+        following = history[version] if version < latest else None
+        shown = history[:version]
+        return Part(booking_of(shown), shown[earlier:], following, earlier, latest)
+
+
 @router.get("/bookings/{booking_id}")
 async def booking(
     booking_id: BookingPath,
@@ -73,11 +113,9 @@ async def booking(
     """A booking and what happened to it, up to a version where one is given."""
     # Before the history: what comes in between is then told by the live feed again, not missed.
     ledger = await run_sync(_look, store, booking_id)
-    history = await door.history(booking_id)
-    if (version or 1) > len(history):
-        raise BookingNotFound(booking_id=booking_id)
-    # As many entries would hold up the event loop for some 20 ms.
-    return await run_sync(_page, history, version or len(history), key, ledger, workflow)
+    part = await door.made(booking_id, PartOf(version))
+    # A hundred entries take some 20 ms: not on the event loop.
+    return await run_sync(_page, part, key, ledger, workflow)
 
 
 def _look(store: Store, booking_id: str) -> Ledger:
@@ -88,42 +126,36 @@ def _look(store: Store, booking_id: str) -> Ledger:
         return Ledger(position, None if newest is None else newest.size, decisions)
 
 
-def _page(
-    history: History, version: int, key: Principal, ledger: Ledger, workflow: Workflow
-) -> Response:
-    latest = len(history)
-    before = max(0, version - ENTRIES_SHOWN)
+def _page(part: Part, key: Principal, ledger: Ledger, workflow: Workflow) -> Response:
     return page(
         "booking",
         section=BOOKINGS,
         key=key,
-        booking=booking_of(history[:version]),
-        entries=_entries(history, before, version),
-        before=before,
-        after=latest - version if latest > ENTRIES_SHOWN else 0,
-        later=min(latest, version + ENTRIES_SHOWN),
-        latest=latest,
+        booking=part.booking,
+        entries=_entries(part),
+        earlier=part.earlier,
+        later=part.latest - part.booking.version,
+        later_version=part.booking.version + ENTRIES_SHOWN,
+        latest=part.latest,
         ledger=ledger,
         now=datetime.now(UTC).replace(tzinfo=None),
         workflow=workflow,
     )
 
 
-def _entries(history: History, before: int, version: int) -> list[Entry]:
-    """Of the versions after `before` up to `version`."""
-    shown = history[before:version]
-    rows = [history_row(one) for one in history[before : version + 1]]
-    ends = [*(row.createdAt for row in rows[1:]), None]
+def _entries(part: Part) -> list[Entry]:
+    rows = [history_row(one) for one in part.entries]
+    following = None if part.following is None else history_row(part.following)
     return [
         Entry(
             row=row,
-            stayed=None if end is None else end - row.createdAt,
+            stayed=None if after is None else after.createdAt - row.createdAt,
             metadata=_readable(row.metadata),
             raw=orjson.dumps(
                 orjson.loads(orjson.dumps(event_document(one))), option=orjson.OPT_INDENT_2
             ).decode(),
         )
-        for one, row, end in zip(shown, rows, ends, strict=False)
+        for one, row, after in zip(part.entries, rows, [*rows[1:], following], strict=True)
     ]
 
 

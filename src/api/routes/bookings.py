@@ -1,5 +1,6 @@
 """Open a booking, change its status, read it as it is or was."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
@@ -7,7 +8,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
 from api.gate import ReaderRole
-from api.models import ChangeBody, OpenBody, Time
+from api.models import ChangeBody, OfFewFields, OpenBody, Time
 from api.requests import BookingPath, IfMatch, TheCaller, TheCalls
 from api.routes.contract import (
     ETAG_HEADERS,
@@ -51,7 +52,9 @@ AsOf = Annotated[
         ),
     },
 )
-async def open_booking(body: OpenBody, caller: TheCaller, calls: TheCalls) -> Response:
+async def open_booking(
+    body: Annotated[OpenBody, OfFewFields], caller: TheCaller, calls: TheCalls
+) -> Response:
     """Open a booking. It may enter the ledger in any status of the workflow."""
     return await calls.open(body, caller)
 
@@ -70,7 +73,7 @@ async def open_booking(body: OpenBody, caller: TheCaller, calls: TheCalls) -> Re
 )
 async def change_status(
     booking_id: BookingPath,
-    body: ChangeBody,
+    body: Annotated[ChangeBody, OfFewFields],
     caller: TheCaller,
     calls: TheCalls,
     if_match: IfMatch,
@@ -100,10 +103,8 @@ async def read_booking(
     del key
     if version is None and as_of is None:
         return await calls.read_booking(booking_id, if_none_match)
-    history = _until(await calls.history(booking_id), version, as_of)
-    if not history:
-        raise BookingNotFound(booking_id=booking_id)
-    return calls.booking_answer(history).response(if_none_match)
+    events = await calls.events(booking_id, _FirstAndLast(version, as_of))
+    return calls.booking_answer(events).response(if_none_match)
 
 
 @router.get(
@@ -123,17 +124,21 @@ async def read_history(
     return await calls.read_history(booking_id, if_none_match)
 
 
-def _until(history: History, version: int | None, as_of: datetime | None) -> History:
-    """The events up to a version, and up to the last that had occurred at a time.
+@dataclass(frozen=True)
+class _FirstAndLast:
+    """The first event, and the last up to a version and of those that had occurred at a time.
 
-    Empty where the booking was not known then. Times need not rise with versions: a change
-    that is recorded late counts from when it occurred.
+    Raises BookingNotFound where the booking was not known then. Times need not rise with versions:
+    a change that is recorded late counts from when it occurred.
     """
-    if version is not None:
-        if version > len(history):
-            return ()
-        history = history[:version]
-    if as_of is not None:
-        occurred = [i for i, one in enumerate(history) if one.event.occurred_at <= as_of]
-        history = history[: occurred[-1] + 1] if occurred else ()
-    return history
+
+    version: int | None
+    as_of: datetime | None
+
+    def __call__(self, history: History) -> History:
+        first, last = history[0], (self.version or len(history)) - 1
+        if last < len(history):
+            for one in reversed(history[: last + 1]):
+                if self.as_of is None or one.event.occurred_at <= self.as_of:
+                    return (first, one)
+        raise BookingNotFound(booking_id=first.event.originator_id)

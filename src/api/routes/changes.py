@@ -1,9 +1,11 @@
 """Record many changes in one call."""
 
+from typing import Annotated
+
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from api.models import BulkBody
+from api.models import BulkBody, OfFewFields
 from api.requests import TheCaller, TheCalls
 from api.routes.contract import BULK_HEADERS, BulkAnswer, problems
 
@@ -21,7 +23,9 @@ router = APIRouter(prefix="/api/status-changes", tags=["bookings"])
         ),
     },
 )
-async def record_changes(body: BulkBody, caller: TheCaller, calls: TheCalls) -> Response:
+async def record_changes(
+    body: Annotated[BulkBody, OfFewFields], caller: TheCaller, calls: TheCalls
+) -> Response:
     """Record up to 1,000 changes, in order, each decided by itself; unknown bookings are opened.
 
     What is accepted is on disk when the answer comes, all in one transaction. A body that is

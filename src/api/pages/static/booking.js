@@ -57,7 +57,7 @@ document.addEventListener("change", (event) => {
   if (event.target.id === "version") travel(event.target);
 });
 document.addEventListener("click", (event) => {
-  const link = event.target.closest(".steps a, .then a, .more a");
+  const link = event.target.closest(".steps a, .then a");
   if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
   event.preventDefault();
   go(link.getAttribute("href"));
