@@ -73,13 +73,12 @@ def test_proofs_of_a_long_history_share_what_they_read(
         return read_tiles(*given)
 
     monkeypatch.setattr(tile_table, "read_tiles", counted)
-    monkeypatch.setattr("projections.log.reading.PROOFS_SHARING_TILES", 40)
+    monkeypatch.setattr("projections.log.reading.PROOFS_AT_ONCE", 40)
     evidence = gather_evidence(connection, event_mapper(database), "room-12")
 
     found = verify(render(evidence), evidence["vkey"])
     assert len(found["events"]) == 101
-    # Three sets of 40 proofs, and in each three tiles of the leaves and those above.
-    assert 3 <= asked <= 3 * 4
+    assert asked == 3, "once for each 40 proofs"
 
 
 def test_an_event_too_long_for_the_log_is_proven_by_its_hash(

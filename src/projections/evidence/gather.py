@@ -45,7 +45,7 @@ def gather_evidence(
         checkpoint = newest_checkpoint(connection).parsed()
         all_rows = connection.execute(EVENTS_OF, ([booking_id],), binary=True)
         rows = [row for row in all_rows if row[0] <= checkpoint.size]
-        proofs = list(prove_inclusions(connection, [row[0] for row in rows], checkpoint))
+        proofs = prove_inclusions(connection, [row[0] for row in rows], checkpoint)
         latest = prove_latest(connection, checkpoint, rows[-1][0])
         signers = checkpoint.verify(signing_keys.verifiers(connection))
     return {

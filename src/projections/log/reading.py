@@ -3,7 +3,7 @@
 What is read never goes beyond the newest checkpoint: only what is signed is shown.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -54,8 +54,8 @@ class LatestProof:
     hashes: tuple[bytes, ...]
 
 
-PROOFS_SHARING_TILES = 500
-"""Each may be in a tile of its own, of 8 kB."""
+PROOFS_AT_ONCE = 500
+"""What they share is in memory meanwhile: at most a tile of 8 kB for each, and those above."""
 LOGGED = "SELECT position FROM projection WHERE name = %s AND version = %s"
 
 
@@ -120,17 +120,23 @@ def prove_inclusion(
 
 
 def prove_inclusions(
-    connection: psycopg.Connection, positions: Iterable[int], checkpoint: Checkpoint
-) -> Iterator[InclusionProof]:
+    connection: psycopg.Connection, positions: Sequence[int], checkpoint: Checkpoint
+) -> list[InclusionProof]:
     """That events are in the tree of a checkpoint of this log; all positions are in it.
 
     Raises LogBehind while tiles lack.
     """
-    for number, position in enumerate(positions):
-        if number % PROOFS_SHARING_TILES == 0:
-            nodes = _Nodes(connection)
-        hashes = inclusion_proof(position - 1, checkpoint.size, nodes)
-        yield InclusionProof(position - 1, tuple(hashes), checkpoint)
+    size, proofs = checkpoint.size, []
+    for first in range(0, len(positions), PROOFS_AT_ONCE):
+        some = positions[first : first + PROOFS_AT_ONCE]
+        nodes, wanted = _Nodes(connection), _Wanted()
+        for position in some:
+            inclusion_proof(position - 1, size, wanted)
+        nodes(wanted.nodes)  # with one question for all of them
+        for position in some:
+            hashes = inclusion_proof(position - 1, size, nodes)
+            proofs.append(InclusionProof(position - 1, tuple(hashes), checkpoint))
+    return proofs
 
 
 def prove_consistency(
@@ -170,6 +176,17 @@ def prove_latest(
         raise LogBehind(f"{lost} They are made anew with the next event.") from lost
     number = (position - 1) // PAGE_EVENTS
     return LatestProof(latest.page(number), tuple(latest.proof(number)))
+
+
+class _Wanted:
+    """Takes down which nodes are read, and gives hashes that mean nothing."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+
+    def __call__(self, nodes: Sequence[Node]) -> list[bytes]:
+        self.nodes += nodes
+        return [b""] * len(nodes)
 
 
 class _Nodes:

@@ -99,7 +99,7 @@ class TileNodes:
         self._nodes: dict[Node, bytes] = {}
 
     def __call__(self, nodes: Sequence[Node]) -> list[bytes]:
-        unknown = [node for node in nodes if node not in self._nodes]
+        unknown = {node for node in nodes if node not in self._nodes}
         wanted = {_tile_of(node) for node in unknown} - self._tiles.keys()
         if wanted:
             self._tiles |= self._read(sorted(wanted))
