@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -327,3 +328,9 @@ def test_the_link_that_the_first_start_prints_logs_in(demo: Demo) -> None:
 
         assert page.status_code == 200
         assert "H2-" in page.text
+
+
+def test_every_run_that_is_kept_is_told() -> None:
+    kept = ROOT / "docs" / "measured"
+    every_run = runpy.run_path(str(ROOT / "benchmarks" / "runs.py"))["every_run"]
+    assert (kept / "README.md").read_text() == every_run(kept)
