@@ -76,6 +76,11 @@ def test_with_the_keyboard_alone(service: Service, window: Window) -> None:
     expect(page.get_by_role("slider")).to_be_focused()
     expect(page.locator(".timeline li")).to_have_count(1)
 
+    page.keyboard.press("ArrowRight")
+    expect(page).to_have_url(re.compile(r"/bookings/4711$"))
+    service.change("4711", "cancelled")
+    expect(page.locator(".timeline li")).to_have_count(3)
+
 
 def test_a_slider_moved_before_the_script_ran(service: Service, window: Window) -> None:
     record(service)

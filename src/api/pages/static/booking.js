@@ -50,7 +50,9 @@ document.addEventListener("input", (event) => {
 function travel(slider) {
   const query = new URLSearchParams(new FormData(slider.form));
   const form = new URL(slider.form.action);
-  return go(`${form.pathname}?${query}`).then(() => tell(`Version ${slider.value}`));
+  // The newest is not "as it was": it goes on with what comes.
+  if (slider.value === slider.max) query.delete("version");
+  return go(`${form.pathname}?${query}`.replace(/\?$/, "")).then(() => tell(`Version ${slider.value}`));
 }
 
 document.addEventListener("change", (event) => {
