@@ -134,7 +134,7 @@ class Calls:
         )
 
     async def events(self, booking_id: str, which: Callable[[History], History]) -> History:
-        """Some events of a booking. Raises BookingNotFound, and what `which` does."""
+        """Some events of a booking. Raises BookingNotFound where it has none."""
         return await self._door.made(booking_id, which)
 
     async def read_booking(self, booking_id: str, if_none_match: str | None) -> Response:

@@ -13,8 +13,8 @@ from ledger.workflow import STATUS_LENGTH_MAX
 
 CHANGES_MAX = 1_000
 FIELDS_MAX = 20
-"""More than any object has. Each that is unknown is an error of its own, which takes ten times
-its bytes to tell."""
+"""More than any object has whose fields are known. Each unknown one is an error of its own, which
+takes ten times its bytes to make."""
 
 ONE_LINE = {"pattern": r"^[^\x00-\x1f\x7f-\x9f]+$"}
 """For OpenAPI; `limits` is what checks."""
@@ -93,11 +93,14 @@ Time = Annotated[AwareDatetime, BeforeValidator(_text_time), _within(limits.chec
 
 def _require_few_fields(body: object) -> object:
     changes = body.get("changes") if isinstance(body, dict) else None
-    for one in (body, *(changes if isinstance(changes, list) else ())):
+    objects = {"the body": body}
+    if isinstance(changes, list):
+        objects.update((f"changes.{number}", one) for number, one in enumerate(changes))
+    for name, one in objects.items():
         if isinstance(one, dict) and len(one) > FIELDS_MAX:
-            some = ", ".join(repr(name)[:40] for name in islice(one, 3))
+            some = ", ".join(repr(field)[:40] for field in islice(one, 3))
             raise ValueError(
-                f"no object has more than {FIELDS_MAX} fields; here is one of {len(one)}: {some} …"
+                f"{name} has {len(one)} fields, {some} …; no more than {FIELDS_MAX} are allowed"
             )
     return body
 

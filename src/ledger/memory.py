@@ -22,7 +22,7 @@ class Memory:
 
     A stream whose key is remembered (None: it has none) is current as of `head`. Whoever appends
     besides us ends that: a stream may be behind then, and a key may be destroyed. The streams are
-    still of use, as only newer events need to be read; the keys are forgotten.
+    still of use, as only the newest event needs to be read; the keys are forgotten.
     """
 
     def __init__(self, size_max: int) -> None:

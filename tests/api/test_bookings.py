@@ -241,6 +241,19 @@ class TestTimeTravel:
 
         assert answer.json()["status"] == "cancelled"
 
+        def at(version: int, time: str) -> dict[str, object]:
+            query = {"version": version, "asOf": time}
+            found: dict[str, object] = service.client.get("/api/bookings/4711", params=query).json()
+            return found
+
+        before = at(2, "2026-02-15T00:00:00Z")
+        assert (before["status"], before["version"]) == ("pending", 1)
+        both = at(3, "2026-02-15T00:00:00Z")
+        assert (both["status"], both["version"]) == ("cancelled", 3)
+        assert both["createdAt"] == "2026-01-01T00:00:00.000Z"
+        assert at(2, "2025-12-31T00:00:00Z")["status"] == 404
+        assert at(4, "2026-03-15T00:00:00Z")["status"] == 404
+
 
 class TestConditionalReading:
     @pytest.mark.parametrize("path", ["", "/status-history"])

@@ -82,6 +82,19 @@ def test_with_the_keyboard_alone(service: Service, window: Window) -> None:
     expect(page.locator(".timeline li")).to_have_count(3)
 
 
+def test_the_newest_version_goes_on_whatever_address_it_was_opened_by(
+    service: Service, window: Window
+) -> None:
+    record(service)
+    page = window.page
+    page.goto("/bookings/4711?version=2")
+    expect(page.locator(".timeline li")).to_have_count(2)
+    service.change("4711", "cancelled")
+    expect(page.locator(".timeline li")).to_have_count(3)
+    expect(page).to_have_url(re.compile(r"/bookings/4711$"))
+    expect(page.locator("h1 + .status")).to_have_text("cancelled")
+
+
 def test_a_slider_moved_before_the_script_ran(service: Service, window: Window) -> None:
     record(service)
     page = window.page

@@ -20,6 +20,7 @@ EVENTS = """
     SELECT originator_id, originator_version, topic, state
     FROM ledger_events WHERE originator_id = %s ORDER BY originator_version
 """
+BACK = ("confirmed", "pending")
 TO_AND_FRO = [change_status("room-12", status) for status in ("confirmed", "pending") * 20]
 
 
@@ -81,6 +82,26 @@ def test_nor_is_what_others_recorded_meanwhile_but_for_the_newest(
     assert (answer.version, answer.position) == (42, 42)
     loaded = transaction._memory.take(["room-12"])[0]["room-12"]
     assert vars(loaded) == vars(all_events_of(database, connection, "room-12"))
+
+
+def test_bookings_of_every_kind_are_loaded_together(
+    database: Database, connection: psycopg.Connection
+) -> None:
+    transaction = a_transaction(database)
+    with database.connect() as own:
+        known = [open_booking(one, reason="ill") for one in ("current", "stale")]
+        opening = Request(known, None, print)
+        assert run(own, transaction.append(run(own, transaction.plan_ahead([opening]))))
+        record(database, open_booking("short"), open_booking("long"), workflow=ANY_CHANGE)
+        changes = [change_status(one, status) for one in ("stale", "long") for status in BACK]
+        record(database, *changes, workflow=ANY_CHANGE)
+        asked = ["short", "stale", "absent", "current", "long"]
+        loaded = run(own, transaction._load(asked))
+
+    assert sorted(loaded.bookings) == ["current", "long", "short", "stale"]
+    for name, found in loaded.bookings.items():
+        assert vars(found) == vars(all_events_of(database, connection, name))
+    assert (loaded.head, sorted(loaded.keys)) == (8, ["current", "stale"])
 
 
 def test_a_hold_that_others_released_before_they_erased_is_no_hold(

@@ -1,7 +1,9 @@
 """One booking: what happened to it, as it is and as it was."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Annotated, Any, NamedTuple
 
 import orjson
@@ -35,7 +37,7 @@ SAME_TIME = timedelta(seconds=1)
 ENTRIES_SHOWN = 100
 """Of a longer history a page shows those that led to the version which it is about."""
 METADATA_BYTES_SHOWN = 500_000
-"""When this is reached, no more entries are shown."""
+"""And fewer, one at least, where these have more."""
 
 AtVersion = Annotated[
     int | None, Query(alias="version", ge=1, le=2**31 - 1, description="As it was at this version")
@@ -79,26 +81,45 @@ class Part(NamedTuple):
     """The entry after it: when the last of these ended."""
     earlier: int
     """How many entries were before these."""
+    next_version: int
+    """Up to which the part after this one goes."""
     latest: int
 
 
 @dataclass(frozen=True)
 class PartOf:
-    """Makes a part; up to the newest version where none is given. Raises BookingNotFound."""
+    """Makes a part; up to the newest version where none is given. None: there is no such version.
+
+    It does not raise: an error would keep what it was called with.
+    """
 
     version: int | None
 
-    def __call__(self, history: History) -> Part:
+    def __call__(self, history: History) -> Part | None:
         version, latest = self.version or len(history), len(history)
         if version > latest:
-            raise BookingNotFound(booking_id=history[0].event.originator_id)
-        earlier, size = version, 0
-        while 0 < earlier > version - ENTRIES_SHOWN and size < METADATA_BYTES_SHOWN:
-            earlier -= 1
-            size += len(orjson.dumps(history[earlier].event.metadata))
-        following = history[version] if version < latest else None
-        shown = history[:version]
-        return Part(booking_of(shown), shown[earlier:], following, earlier, latest)
+            return None
+        shown, following = history[:version], history[version:]
+        earlier = version - _fitting(reversed(shown))
+        return Part(
+            booking_of(shown),
+            shown[earlier:],
+            following[0] if following else None,
+            earlier,
+            version + _fitting(following),
+            latest,
+        )
+
+
+def _fitting(events: Iterable[PositionedEvent]) -> int:
+    """How many of these, from the first on, fit on a page."""
+    count = size = 0
+    for one in islice(events, ENTRIES_SHOWN):
+        size += len(orjson.dumps(one.event.metadata))
+        if count and size > METADATA_BYTES_SHOWN:
+            break
+        count += 1
+    return count
 
 
 @router.get("/bookings/{booking_id}")
@@ -114,6 +135,8 @@ async def booking(
     # Before the history: what comes in between is then told by the live feed again, not missed.
     ledger = await run_sync(_look, store, booking_id)
     part = await door.made(booking_id, PartOf(version))
+    if part is None:
+        raise BookingNotFound(booking_id=booking_id)
     # A hundred entries take some 20 ms: not on the event loop.
     return await run_sync(_page, part, key, ledger, workflow)
 
@@ -135,7 +158,7 @@ def _page(part: Part, key: Principal, ledger: Ledger, workflow: Workflow) -> Res
         entries=_entries(part),
         earlier=part.earlier,
         later=part.latest - part.booking.version,
-        later_version=part.booking.version + ENTRIES_SHOWN,
+        later_version=part.next_version,
         latest=part.latest,
         ledger=ledger,
         now=datetime.now(UTC).replace(tzinfo=None),

@@ -104,6 +104,8 @@ async def read_booking(
     if version is None and as_of is None:
         return await calls.read_booking(booking_id, if_none_match)
     events = await calls.events(booking_id, _FirstAndLast(version, as_of))
+    if not events:
+        raise BookingNotFound(booking_id=booking_id)
     return calls.booking_answer(events).response(if_none_match)
 
 
@@ -128,17 +130,17 @@ async def read_history(
 class _FirstAndLast:
     """The first event, and the last up to a version and of those that had occurred at a time.
 
-    Raises BookingNotFound where the booking was not known then. Times need not rise with versions:
-    a change that is recorded late counts from when it occurred.
+    Empty where the booking was not known then: an error would keep what it was called with. Times
+    need not rise with versions: a change that is recorded late counts from when it occurred.
     """
 
     version: int | None
     as_of: datetime | None
 
     def __call__(self, history: History) -> History:
-        first, last = history[0], (self.version or len(history)) - 1
-        if last < len(history):
-            for one in reversed(history[: last + 1]):
+        version = self.version or len(history)
+        if version <= len(history):
+            for one in reversed(history[:version]):
                 if self.as_of is None or one.event.occurred_at <= self.as_of:
-                    return (first, one)
-        raise BookingNotFound(booking_id=first.event.originator_id)
+                    return (history[0], one)
+        return ()

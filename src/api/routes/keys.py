@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api.answers import JsonResponse
 from api.gate import AdminRole
 from api.keys import KeyInfo, KeyRing, create_key, list_keys, revoke_key
-from api.models import KeyBody
+from api.models import KeyBody, OfFewFields
 from api.routes.contract import KeyAnswer, KeysAnswer, NewKeyAnswer, problems
 from api.store import TheStore
 
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/api/keys", tags=["keys"])
     response_model=NewKeyAnswer,
     responses=problems("bad-json", "too-large", "invalid-request"),
 )
-def create(body: KeyBody, key: AdminRole, store: TheStore) -> Response:
+def create(body: Annotated[KeyBody, OfFewFields], key: AdminRole, store: TheStore) -> Response:
     """Make a key. Its secret is in this answer and nowhere else."""
     del key
     with store.connection() as connection:

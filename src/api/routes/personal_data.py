@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from api.answers import JsonResponse, decision_document
 from api.gate import ReaderRole
-from api.models import ReasonBody, WhyDecided
+from api.models import OfFewFields, ReasonBody, WhyDecided
 from api.requests import BookingPath, TheAdmin, TheCalls
 from api.routes.contract import (
     WRITE_HEADERS,
@@ -72,7 +72,10 @@ async def erase(
     responses={**WRITTEN, **problems("bad-json", "too-large", *PROBLEMS)},
 )
 async def hold(
-    booking_id: BookingPath, body: ReasonBody, admin: TheAdmin, calls: TheCalls
+    booking_id: BookingPath,
+    body: Annotated[ReasonBody, OfFewFields],
+    admin: TheAdmin,
+    calls: TheCalls,
 ) -> Response:
     """Place a legal hold: nothing personal in the booking can be erased until it is released."""
     return await calls.decide(booking_id, "hold", body.reason, admin)

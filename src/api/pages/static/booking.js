@@ -79,6 +79,10 @@ follow(head, {
     } else if (shown().dataset.past === "yes") {
       tell(`This booking has changed to ${event.toStatus} meanwhile.`);
     } else {
+      // The newest version goes on with what comes, whatever address it has been opened by.
+      const here = new URL(location.href);
+      here.searchParams.delete("version");
+      history.replaceState(null, "", here);
       catchUp(`Status is now ${event.toStatus}.`);
     }
   },
