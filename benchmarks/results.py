@@ -108,15 +108,15 @@ def save(
 
 
 def _line(row: Row) -> str:
-    peer = "" if row.peer is None else f"{_number(row.peer)} {row.unit}"
+    peer = "" if row.peer is None else f"{number(row.peer)} {row.unit}"
     ratio = ""
     if row.ratio is not None:
-        low, high = _number(row.ratio.min), _number(row.ratio.max)
-        ratio = f"{_number(row.ratio.median)} ({low} to {high})"
+        low, high = number(row.ratio.min), number(row.ratio.max)
+        ratio = f"{number(row.ratio.median)} ({low} to {high})"
     met = {None: "", True: "yes", False: "**no**"}[row.met]
     cells = (
         f"{row.subject}: {row.name}",
-        f"{_number(row.ours)} {row.unit}",
+        f"{number(row.ours)} {row.unit}",
         row.against or "",
         peer,
         ratio,
@@ -126,7 +126,8 @@ def _line(row: Row) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """As tables have it."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"

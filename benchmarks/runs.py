@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-CONSTANT = "constant answer of FastAPI"
+from benchmarks.results import number
+
+BESIDE_CONSTANTS = ("record", "change, 32 clients", "constant answer of FastAPI")
 HEAD = """\
 # Every run
 
@@ -50,18 +52,14 @@ def _cells(
     rows: Iterable[Mapping[str, Any]], commit: str
 ) -> Iterable[tuple[tuple[str, str, str], str]]:
     for row in rows:
-        if (row["subject"], row["name"], row["against"]) == (
-            "record",
-            "change, 32 clients",
-            CONSTANT,
-        ):
-            yield ("a constant answer", "", ""), f"{commit} {row['peer']:,.0f}/s"
+        if (row["subject"], row["name"], row["against"]) == BESIDE_CONSTANTS:
+            yield ("a constant answer", "", ""), f"{commit} {number(row['peer'])}/s"
         if row["goal"] is None:
             continue
         events = _EVENTS.search(row["name"])
         name = row["name"][: events.start()] if events else row["name"]
         of_ratio = "×" in row["goal"]
-        figure = _number(row["ratio"]["median"] if of_ratio else row["ours"])
+        figure = number(row["ratio"]["median"] if of_ratio else row["ours"])
         cell = f"{commit} {figure if row['met'] else f'**{figure}**'}"
         size = f" ({_short(events[1])})" if events else ""
         yield (f"{row['subject']}: {name}", row["against"] or "", row["goal"]), cell + size
@@ -69,10 +67,6 @@ def _cells(
 
 def _short(events: str) -> str:
     return events.replace(",000,000", "m").replace(",000", "k")
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -93,16 +93,19 @@ Time = Annotated[AwareDatetime, BeforeValidator(_text_time), _within(limits.chec
 
 def _require_few_fields(body: object) -> object:
     changes = body.get("changes") if isinstance(body, dict) else None
-    objects = {"the body": body}
-    if isinstance(changes, list):
-        objects.update((f"changes.{number}", one) for number, one in enumerate(changes))
-    for name, one in objects.items():
+    objects = [body, *(changes if isinstance(changes, list) else ())]
+    for number, one in enumerate(objects):
         if isinstance(one, dict) and len(one) > FIELDS_MAX:
+            name = f"changes.{number - 1}" if number else "the body"
             some = ", ".join(repr(field)[:40] for field in islice(one, 3))
             raise ValueError(
                 f"{name} has {len(one)} fields, {some} …; no more than {FIELDS_MAX} are allowed"
             )
     return body
+
+
+OfFewFields = BeforeValidator(_require_few_fields)
+"""For bodies on the long way; where all is well, the express lane does without."""
 
 
 class Body(BaseModel):
@@ -166,7 +169,3 @@ class ReasonBody(Body):
 class KeyBody(Body):
     name: Annotated[str, Field(min_length=1, max_length=100, examples=["front desk"])]
     role: Role
-
-
-OfFewFields = BeforeValidator(_require_few_fields)
-"""For bodies on the long way; where all is well, the express lane does without."""

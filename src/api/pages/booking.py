@@ -81,7 +81,7 @@ class Part(NamedTuple):
     """The entry after it: when the last of these ended."""
     earlier: int
     """How many entries were before these."""
-    next_version: int
+    later_version: int
     """Up to which the part after this one goes."""
     latest: int
 
@@ -99,7 +99,7 @@ class PartOf:
         version, latest = self.version or len(history), len(history)
         if version > latest:
             return None
-        shown, following = history[:version], history[version:]
+        shown, following = history[:version], history[version : version + ENTRIES_SHOWN]
         earlier = version - _fitting(reversed(shown))
         return Part(
             booking_of(shown),
@@ -158,7 +158,7 @@ def _page(part: Part, key: Principal, ledger: Ledger, workflow: Workflow) -> Res
         entries=_entries(part),
         earlier=part.earlier,
         later=part.latest - part.booking.version,
-        later_version=part.next_version,
+        later_version=part.later_version,
         latest=part.latest,
         ledger=ledger,
         now=datetime.now(UTC).replace(tzinfo=None),
