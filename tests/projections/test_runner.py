@@ -1,6 +1,7 @@
 """The projector: exactly once and in order (G4), loud when it fails, and nobody's burden (G8)."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -25,7 +26,7 @@ from projections import tables
 from projections.catch_up import catch_up
 from projections.follower import ProjectionMissing
 from projections.queries import read_lag, wait_until_fresh
-from projections.runner import Projector, ensure
+from projections.runner import INTERVAL_SECONDS, PAUSE_SECONDS, Projector, ensure
 
 
 def traffic(database: Database, threads: int = 4, steps: int = 40) -> None:
@@ -141,6 +142,42 @@ def test_a_write_is_projected_soon_not_at_the_next_round(
         for number in range(30):
             writer.execute([open_booking(f"room-{number}")])
             wait_until_fresh(connection, 2.5)
+
+
+class Timed(Projector):
+    """Each of its batches has an event and takes so long; it stops after twelve."""
+
+    def __init__(self, database: Database, seconds: float, stop: threading.Event) -> None:
+        super().__init__(database)
+        self.seconds, self.stop = seconds, stop
+        self.begins: list[float] = []
+        self.ends: list[float] = []
+
+    def project(self, connection: psycopg.Connection) -> int:
+        del connection
+        self.begins.append(time.monotonic())
+        time.sleep(self.seconds)
+        if len(self.begins) == 12:
+            self.stop.set()
+        self.ends.append(time.monotonic())
+        return 1
+
+
+@pytest.mark.parametrize("seconds", [0, 0.02])
+def test_while_events_keep_coming_batches_are_apart_with_a_pause_between(
+    database: Database, connection: psycopg.Connection, seconds: float
+) -> None:
+    stop = threading.Event()
+    projector, began = Timed(database, seconds, stop), time.monotonic()
+
+    projector.follow(connection, stop)
+
+    # The first comes before all others, whatever there is.
+    pauses = [
+        begin - end for end, begin in zip(projector.ends[1:-1], projector.begins[2:], strict=True)
+    ]
+    assert min(pauses) >= PAUSE_SECONDS
+    assert projector.begins[-1] - began >= 10 * INTERVAL_SECONDS
 
 
 # --- one is active, others stand by -----------------------------------------------------------
