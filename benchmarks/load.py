@@ -26,7 +26,8 @@ class Stretch:
     """A stretch of load in a closed loop; times in milliseconds.
 
     `answers` counts all answers, those of the warm-up too, by status. `idle` and `stolen` are in
-    cores: what of the machine nobody used, and what its host gave to others.
+    cores: what of the machine nobody used, and what its host gave to others, over the seconds that
+    it `took` as a whole.
     """
 
     rate: float
@@ -36,6 +37,7 @@ class Stretch:
     answers: Mapping[str, int]
     idle: float
     stolen: float
+    took: float
 
     @property
     def answered(self) -> int:
@@ -116,6 +118,7 @@ class LoadGenerator:
             answers=answers,
             idle=(after.idle - before.idle) / took,
             stolen=(after.steal - before.steal) / took,
+            took=took,
         )
 
     def paced(

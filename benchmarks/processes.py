@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -32,6 +33,16 @@ def used_seconds(process: psutil.Process) -> float:
     except psutil.NoSuchProcess:
         return 0.0
     return float(times.user + times.system)
+
+
+def waited_seconds(process: psutil.Process) -> float:
+    """How long the threads of a process were ready to run so far and had no core, by what Linux
+    counts of each thread that is still there (`Documentation/scheduler/sched-stats.rst`)."""
+    waited = 0
+    for thread in Path(f"/proc/{process.pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            waited += int((thread / "schedstat").read_text().split()[1])
+    return waited / 1e9
 
 
 class Server:

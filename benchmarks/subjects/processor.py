@@ -1,16 +1,19 @@
 """Processor time of one recorded change, by process: where each microsecond goes.
 
 From the processes' own times, over stretches of load; what PostgreSQL does in the background
-(checkpoints, the writer of its log) is with its other work.
+(checkpoints, the writer of its log) is with its other work. And of the serving process, what it
+does with its time: runs, waits for a core, or for others.
 """
+
+from collections.abc import Mapping, Sequence
 
 import psutil
 
 from benchmarks.context import Context, settle
 from benchmarks.filling import open_bookings
 from benchmarks.load import LoadGenerator
-from benchmarks.processes import Server, used_seconds
-from benchmarks.requests import changes
+from benchmarks.processes import Server, used_seconds, waited_seconds
+from benchmarks.requests import CONSTANT, changes
 from benchmarks.results import Row, alone
 from benchmarks.subjects import bulk
 from ledger.database import Database
@@ -28,6 +31,8 @@ PARTS = {
     "idle": "idle",
     "stolen": "stolen by the host",
 }
+WAITS = ("it runs", "it could run, and has no core", "it waits for others")
+CONSTANT_CLIENTS = 32
 # Who projects holds a lock of its own for as long as it does; who appends, for a transaction.
 SESSIONS = """
     SELECT pid, EXISTS (
@@ -49,14 +54,17 @@ def run(context: Context) -> list[Row]:
         "1 client": load.define(changes(ids[half:], 1)),
         IN_CALLS: bulk.define(context),
     }
+    constants = load.define([[CONSTANT]] * CONSTANT_CLIENTS)
     seen: dict[str, list[dict[str, float]]] = {name: [] for name in CLIENTS}
     rates: dict[str, list[float]] = {name: [] for name in CLIENTS}
-    with context.ours(database) as server:
+    answers: list[dict[str, float]] = []
+    with context.ours(database) as server, context.constant() as constant:
         settle(database)
         for _ in context.rounds(SUBJECT, size.few_rounds):
             for name, clients in CLIENTS.items():
                 before = _used(server, load, database)
                 found = load.closed(server.url, requests[name], clients, size.seconds)
+                waits = _waits(server, before, found.took)
                 settle(database)
                 used = _used(server, load, database)
                 each = bulk.PER_CALL if name == IN_CALLS else 1
@@ -66,8 +74,16 @@ def run(context: Context) -> list[Row]:
                         part: (used[part] - before[part]) / (found.answered * each) * 1_000_000
                         for part in PARTS
                     }
+                    | waits
                 )
-    context.keep(SUBJECT, {"rates": rates, "microseconds": seen})
+            answers.append(_constant(constant, load, constants, size.seconds))
+    context.keep(SUBJECT, {"rates": rates, "microseconds": seen, "constant": answers})
+    return [*_rows(seen, rates), *_constant_rows(answers)]
+
+
+def _rows(
+    seen: Mapping[str, Sequence[Mapping[str, float]]], rates: Mapping[str, Sequence[float]]
+) -> list[Row]:
     return [
         row
         for name, found in seen.items()
@@ -77,15 +93,49 @@ def run(context: Context) -> list[Row]:
                 alone(SUBJECT, f"a change, {name}: {what}", "µs", [one[part] for one in found])
                 for part, what in PARTS.items()
             ),
+            *(
+                alone(SUBJECT, f"the serving process, {name}: {what}", "of its time",
+                      [one[what] for one in found])
+                for what in WAITS
+            ),
         )
+    ]  # fmt: skip
+
+
+def _constant(
+    constant: Server, load: LoadGenerator, requests: str, seconds: float
+) -> dict[str, float]:
+    """Microseconds of processor time of a constant answer."""
+    generator = psutil.Process(load.pid)
+    before, generator_before = constant.processor_seconds(), used_seconds(generator)
+    found = load.closed(constant.url, requests, CONSTANT_CLIENTS, seconds)
+    each = 1_000_000 / found.answered
+    return {
+        "service": (constant.processor_seconds() - before) * each,
+        "load": (used_seconds(generator) - generator_before) * each,
+    }
+
+
+def _constant_rows(found: Sequence[Mapping[str, float]]) -> list[Row]:
+    return [
+        alone(SUBJECT, f"a constant answer: {PARTS[part]}", "µs", [one[part] for one in found])
+        for part in ("service", "load")
     ]
+
+
+def _waits(server: Server, before: Mapping[str, float], seconds: float) -> dict[str, float]:
+    """What the serving process did since, in shares of these seconds."""
+    service = server.processes[0]
+    ran = (used_seconds(service) - before["service"]) / seconds
+    waited = (waited_seconds(service) - before["waited"]) / seconds
+    return dict(zip(WAITS, (ran, waited, 1 - ran - waited), strict=True))
 
 
 def _used(server: Server, load: LoadGenerator, database: Database) -> dict[str, float]:
     """Seconds so far, by part."""
     used = dict.fromkeys(PARTS, 0.0)
     service, *projectors = server.processes
-    used["service"] = used_seconds(service)
+    used["service"], used["waited"] = used_seconds(service), waited_seconds(service)
     used["projector"] = sum(map(used_seconds, projectors))
     used["load"] = used_seconds(psutil.Process(load.pid))
     with database.connect() as connection:

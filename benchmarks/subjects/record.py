@@ -7,6 +7,7 @@ from statistics import median
 import psycopg
 
 from benchmarks.context import Context, head, settle
+from benchmarks.disk import bytes_per_event
 from benchmarks.filling import open_bookings
 from benchmarks.load import Stretch
 from benchmarks.machine import cores_worth
@@ -76,9 +77,12 @@ def run(context: Context) -> list[Row]:
     context.keep("cores worth", worth)
     context.keep(SUBJECT, {name: [vars(one) for one in found] for name, found in seen.items()})
     context.keep("record inserts", inserts)
+    disk = bytes_per_event(database)
+    context.keep("record disk", disk)
     return [
         *_rows(seen, inserts),
         alone(SUBJECT, "all cores together, where one alone is 1", "cores", worth),
+        alone(SUBJECT, "on disk, as it comes: an event", "bytes", [disk["all of it"]]),
     ]
 
 
