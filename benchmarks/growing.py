@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from api.cursors import encode_cursor
 from benchmarks.context import settle
 from benchmarks.filling import open_bookings
-from benchmarks.load import LoadGenerator
+from benchmarks.load import LoadGenerator, Stretch
 from benchmarks.processes import Server
 from benchmarks.requests import bulk, bulk_changes, changes, histories, request
 from benchmarks.subjects.lag import lags
@@ -23,8 +23,8 @@ POSITIONS_A_BOOKING = 16
 """Drawn for each booking that is wanted: not each position opens one."""
 BULK_CLIENTS, BULK_CHANGES = 4, 500
 LAG_RATE = 1_000
-FIRST_READS_A_SECOND = 5_000
-"""More than one client makes: it must not come round to its first booking again."""
+FIRST_READS, FIRST_READ_SECONDS = 5, 60.0
+"""One client has one of so many, the others go to many clients; and for how long they have time."""
 TURNS = 2
 """In which the ledgers take turns within a round, each for a part of the time: one, the other, the
 other, the one. What the machine does for others falls on both that way."""
@@ -57,7 +57,7 @@ class Requests:
     old_change: str
     bulk: str
     first_read: str
-    first_reads: int
+    first_reads: str
     history: str
     not_modified: str
     first_page: str
@@ -103,13 +103,15 @@ class Grown:
             settle(one.database)
             return found.rate
 
+        def first(name: str, clients: int, one: Grown) -> Stretch:
+            url, requests = one.server.url, getattr(one.requests, name)
+            return load.closed(url, requests, clients, FIRST_READ_SECONDS, once=True)
+
         def first_p50(one: Grown) -> float:
-            url, requests = one.server.url, one.requests.first_read
-            count = one.requests.first_reads
-            found = load.closed(url, requests, 1, count / FIRST_READS_A_SECOND, warm_up=0)
-            if found.answered > count:
-                raise RuntimeError("some histories were read twice")
-            return found.p50
+            return first("first_read", 1, one).p50
+
+        def first_rate(one: Grown) -> float:
+            return first("first_reads", CLIENTS, one).rate
 
         def lag(one: Grown) -> float:
             url, changes = one.server.url, one.requests.single
@@ -122,6 +124,7 @@ class Grown:
             "calls of 500 changes, 4 clients": Work(bulk_rate, turns=1),
             f"commit to visible at {LAG_RATE} changes/s, p99": Work(lag),
             "read a history for the first time, 1 client, p50": Work(first_p50, turns=1),
+            "read a history for the first time, 32 clients": Work(first_rate, turns=1),
             "read a history, 32 clients": Work(partial(rate, "history", CLIENTS)),
             "read a history, 1 client, p50": Work(partial(p50, "history")),
             "history not modified (304), 32 clients": Work(
@@ -146,8 +149,9 @@ def defined(
     open_bookings(database, workflow, new_ids)
     page = {"toStatus": status, "limit": 50}
     unchanged = ids[len(ids) // 2 :]
+    first = len(unchanged) // FIRST_READS
     path = "/api/status-history?"
-    first = request("GET", path + urlencode(page))
+    first_page = request("GET", path + urlencode(page))
     deep = request("GET", path + urlencode({**page, "cursor": cursor}))
     both = {"toStatus": opened_as[0], "fromStatus": opened_as[0], "limit": 50}
     return Requests(
@@ -161,11 +165,11 @@ def defined(
             ]
         ),
         # Others, which stay as they are: the quicker ledger would have the longer histories.
-        first_read=load.define(histories(unchanged, 1)),
-        first_reads=len(unchanged),
+        first_read=load.define(histories(unchanged[:first], 1)),
+        first_reads=load.define(histories(unchanged[first:], CLIENTS)),
         history=load.define(histories(unchanged, CLIENTS)),
         not_modified=load.define(histories(unchanged, CLIENTS, {"If-None-Match": "*"})),
-        first_page=load.define([[first]] * LIST_CLIENTS),
+        first_page=load.define([[first_page]] * LIST_CLIENTS),
         deep_page=load.define([[deep]] * LIST_CLIENTS),
         two_filters=load.define([[request("GET", path + urlencode(both))]] * LIST_CLIENTS),
     )

@@ -94,8 +94,11 @@ class LoadGenerator:
         seconds: float,
         expected: Sequence[int] = (200, 201),
         warm_up: float = WARM_UP_SECONDS,
+        *,
+        once: bool = False,
     ) -> Stretch:
-        """As many requests as are answered. Raises LoadFailed at any other status."""
+        """As many requests as are answered, or each `once` where there is time for all. Raises
+        LoadFailed at any other status."""
         started, before = time.monotonic(), psutil.cpu_times()
         found = self._run(
             url,
@@ -103,7 +106,8 @@ class LoadGenerator:
                 "requests": requests,
                 "clients": clients,
                 "seconds": seconds,
-                "warmup": min(warm_up, seconds),
+                "warmup": 0.0 if once else min(warm_up, seconds),
+                "once": once,
             },
         )
         took, after = time.monotonic() - started, psutil.cpu_times()

@@ -32,6 +32,9 @@ class Lane:
         self._requests = requests
         self._next = 0
 
+    def __len__(self) -> int:
+        return len(self._requests)
+
     def take(self) -> bytes:
         request = self._requests[self._next]
         self._next = (self._next + 1) % len(self._requests)
@@ -49,6 +52,8 @@ class Connection(asyncio.Protocol):
         self.sent = 0.0
         self.position = 0
         self.lane: Lane | None = None
+        self.left = -1
+        """Requests of a lane that is run once; below 0 it is run over and over."""
         self.busy = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -115,7 +120,8 @@ async def closed_loop(job: dict[str, Any], lanes: list[Lane]) -> dict[str, Any]:
     """Each client sends its next request as soon as it has the answer to the last.
 
     Where the time is over before any answer came, it lasts until the first, which alone is counted:
-    the rate is at least that.
+    the rate is at least that. A job that is to be done `once` ends when each client has sent each
+    of its requests, and lasts until the last answer.
     """
     latencies: list[float] = []
     seconds = job["seconds"]
@@ -133,12 +139,15 @@ async def closed_loop(job: dict[str, Any], lanes: list[Lane]) -> dict[str, Any]:
             seconds = max(seconds, time_ - begin)
             latencies.append(time_ - connection.sent)
             statuses[status] += 1
-        if time_ < end and status:
+        connection.left -= 1
+        if time_ < end and status and connection.left:
             assert connection.lane is not None
             connection.send(connection.lane.take())
         else:
             running -= 1
             if not running:
+                if job["once"]:
+                    seconds = time_ - begin
                 finished.set_result(None)
 
     connections = await _connect(job, answered)
@@ -146,10 +155,11 @@ async def closed_loop(job: dict[str, Any], lanes: list[Lane]) -> dict[str, Any]:
     end = begin + job["seconds"]
     for connection, lane in zip(connections, lanes, strict=False):
         connection.lane = lane
+        connection.left = len(lane) if job["once"] else -1
         connection.send(lane.take())
     await asyncio.sleep(max(0.0, begin - now()))
     cpu = time.process_time()
-    await asyncio.sleep(max(0.0, end - now()))
+    await asyncio.wait([finished], timeout=max(0.0, end - now()))
     cpu = time.process_time() - cpu
     await asyncio.wait_for(finished, DRAIN_SECONDS)
     for connection in connections:
@@ -158,7 +168,7 @@ async def closed_loop(job: dict[str, Any], lanes: list[Lane]) -> dict[str, Any]:
         "seconds": seconds,
         "statuses": statuses,
         "answered": answered_statuses,
-        "client_cpu": cpu / job["seconds"],
+        "client_cpu": cpu / seconds,
         **_quantiles(latencies),
     }
 
