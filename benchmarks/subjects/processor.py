@@ -97,6 +97,7 @@ def _rows(
                 alone(SUBJECT, f"the serving process, {name}: {what}", "of its time",
                       [one[what] for one in found])
                 for what in WAITS
+                if name != IN_CALLS  # the event loop and a thread at once: shares do not add up
             ),
         )
     ]  # fmt: skip

@@ -34,8 +34,10 @@ def run(context: Context) -> list[Row]:
     seen: dict[str, list[Stretch]] = {}
     inserts: list[float] = []
     worth: list[float] = []
+    resident: list[dict[str, float]] = []
     with ExitStack() as stack:
-        ours = stack.enter_context(context.ours(database)).url
+        server = stack.enter_context(context.ours(database))
+        ours = server.url
         alone_ = stack.enter_context(context.ours(unprojected, "--no-projector")).url
         least = stack.enter_context(context.least()).url
         constant = stack.enter_context(context.constant()).url
@@ -74,16 +76,23 @@ def run(context: Context) -> list[Row]:
             worth.append(cores_worth())
             for work in works if number % 2 == 0 else reversed(works):
                 work()
+            resident.append({one: held / 2**20 for one, held in server.resident_bytes().items()})
     context.keep("cores worth", worth)
     context.keep(SUBJECT, {name: [vars(one) for one in found] for name, found in seen.items()})
     context.keep("record inserts", inserts)
     disk = bytes_per_event(database)
     context.keep("record disk", disk)
+    context.keep("record resident", resident)
     return [
         *_rows(seen, inserts),
         alone(SUBJECT, "all cores together, where one alone is 1", "cores", worth),
         alone(SUBJECT, "on disk, as it comes: an event", "bytes", [disk["all of it"]]),
-    ]
+        *(
+            compare(SUBJECT, f"resident memory of the {one}, after the last round", "MiB",
+                    [resident[-1][one]], "after the first", [resident[0][one]])
+            for one in resident[0]
+        ),
+    ]  # fmt: skip
 
 
 def _rows(seen: dict[str, list[Stretch]], inserts: list[float]) -> list[Row]:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 BATCH_EVENTS = 2_000
 WAKE_SECONDS = 5.0
 INTERVAL_SECONDS = 0.01
-PAUSE_SECONDS = 0.002
+PAUSE_SECONDS = 0.005
 """While events keep coming, batches begin so far apart at least, and there is such a pause after
 each: fewer and fuller ones leave the database and the processor to the writers (decision 0034).
 Both bound what the read model lags behind under load."""
