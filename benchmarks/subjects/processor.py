@@ -32,7 +32,6 @@ PARTS = {
     "stolen": "stolen by the host",
 }
 WAITS = ("it runs", "it could run, and has no core", "it waits for others")
-CONSTANT_CLIENTS = 32
 # Who projects holds a lock of its own for as long as it does; who appends, for a transaction.
 SESSIONS = """
     SELECT pid, EXISTS (
@@ -54,7 +53,7 @@ def run(context: Context) -> list[Row]:
         "1 client": load.define(changes(ids[half:], 1)),
         IN_CALLS: bulk.define(context),
     }
-    constants = load.define([[CONSTANT]] * CONSTANT_CLIENTS)
+    constants = load.define([[CONSTANT]] * bulk.CONSTANT_CLIENTS)
     seen: dict[str, list[dict[str, float]]] = {name: [] for name in CLIENTS}
     rates: dict[str, list[float]] = {name: [] for name in CLIENTS}
     answers: list[dict[str, float]] = []
@@ -109,7 +108,7 @@ def _constant(
     """Microseconds of processor time of a constant answer."""
     generator = psutil.Process(load.pid)
     before, generator_before = constant.processor_seconds(), used_seconds(generator)
-    found = load.closed(constant.url, requests, CONSTANT_CLIENTS, seconds)
+    found = load.closed(constant.url, requests, bulk.CONSTANT_CLIENTS, seconds)
     each = 1_000_000 / found.answered
     return {
         "service": (constant.processor_seconds() - before) * each,

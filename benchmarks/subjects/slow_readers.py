@@ -32,9 +32,9 @@ def run(context: Context) -> list[Row]:
     def measure(name: str) -> None:
         before = server.processor_seconds()
         stretch = load.closed(server.url, requests, CLIENTS, size.seconds)
-        took = (server.processor_seconds() - before) / stretch.answered
+        seconds = server.processor_seconds() - before
         seen[name].append(stretch)
-        used[name].append(took * 1_000_000)
+        used[name].append(seconds / stretch.answered * 1_000_000)
         settle(database)
 
     with context.ours(database) as server:

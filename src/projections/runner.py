@@ -21,10 +21,11 @@ logger = logging.getLogger(__name__)
 BATCH_EVENTS = 2_000
 WAKE_SECONDS = 5.0
 INTERVAL_SECONDS = 0.01
+"""While events keep coming, batches begin so far apart at least: fewer and fuller ones leave the
+database and the processor to the writers (decision 0034)."""
 PAUSE_SECONDS = 0.005
-"""While events keep coming, batches begin so far apart at least, and there is such a pause after
-each: fewer and fuller ones leave the database and the processor to the writers (decision 0034).
-Both bound what the read model lags behind under load."""
+"""And there is such a pause after each, however long it took. Both bound what the read model lags
+behind under load."""
 
 
 def ensure(database: Database) -> None:
