@@ -94,6 +94,13 @@ class Context:
             yield server
 
     @contextmanager
+    def inserting(self) -> Iterator[Server]:
+        command = python("benchmarks.servers.inserting")
+        settings = {"BENCHMARK_DATABASE_URL": self.databases.create()}
+        with closing(Server(command, self.new_directory(), settings)) as server:
+            yield server
+
+    @contextmanager
     def plain_eventsourcing(self) -> Iterator[Server]:
         command = python("benchmarks.servers.plain_eventsourcing")
         settings = library_environment(self.databases.create())

@@ -1,4 +1,6 @@
-"""What a ledger takes on disk."""
+"""What a ledger takes on disk, and how much of it the system has in memory."""
+
+from pathlib import Path
 
 import psycopg
 
@@ -17,6 +19,7 @@ KEYED = """
     FROM generate_series(1, %s) AS number
 """
 KEYS = 20_000
+READ_BYTES = 4 * 1024 * 1024
 ANSWER = (
     b'[{"kind":"changed","booking_id":"H1-00000001","status":"Check-Out","version":3,'
     b'"opened_at":"2015-07-01T12:00:00+00:00","changed_at":"2015-07-01T12:00:00+00:00",'
@@ -43,6 +46,17 @@ def bytes_per_event(database: Database) -> dict[str, float]:
             taken = _size(connection, "idempotency") - before
             found["an idempotency key, where one is sent"] = taken / KEYS
     return found
+
+
+def read_into_memory(database: Database) -> None:
+    """Have the system read all files of the server's databases, as if they had been in use."""
+    with database.connect() as connection:
+        row = connection.execute("SHOW data_directory").fetchone()
+        assert row is not None
+    for file in Path(row[0], "base").glob("*/*"):
+        with file.open("rb", buffering=0) as opened:
+            while opened.read(READ_BYTES):
+                pass
 
 
 def _size(connection: psycopg.Connection, name: str) -> int:

@@ -30,6 +30,12 @@ TURNS = 2
 other, the one. What the machine does for others falls on both that way."""
 FINAL = ("Check-Out", "Arrived")
 
+OLD_CHANGES = "record, 32 clients, bookings of all ages"
+FIRST_READ = "read a history for the first time, 1 client, p50"
+FIRST_READS_MANY = "read a history for the first time, 32 clients"
+UNTOUCHED = (OLD_CHANGES, FIRST_READ, FIRST_READS_MANY)
+"""The works that come to pages which nobody has touched for long."""
+
 # By position: bookings of all ages, so that no part of the ledger is favoured.
 PICK = """
     SELECT originator_id FROM ledger_events
@@ -119,12 +125,12 @@ class Grown:
 
         return {
             "record, 32 clients, new bookings": Work(partial(rate, "change", CLIENTS)),
-            "record, 32 clients, bookings of all ages": Work(partial(rate, "old_change", CLIENTS)),
+            OLD_CHANGES: Work(partial(rate, "old_change", CLIENTS)),
             "record, 1 client, p50": Work(partial(p50, "single")),
             "calls of 500 changes, 4 clients": Work(bulk_rate, turns=1),
             f"commit to visible at {LAG_RATE} changes/s, p99": Work(lag),
-            "read a history for the first time, 1 client, p50": Work(first_p50, turns=1),
-            "read a history for the first time, 32 clients": Work(first_rate, turns=1),
+            FIRST_READ: Work(first_p50, turns=1),
+            FIRST_READS_MANY: Work(first_rate, turns=1),
             "read a history, 32 clients": Work(partial(rate, "history", CLIENTS)),
             "read a history, 1 client, p50": Work(partial(p50, "history")),
             "history not modified (304), 32 clients": Work(

@@ -13,11 +13,11 @@ from benchmarks.load import Stretch
 from benchmarks.machine import cores_worth
 from benchmarks.requests import CONSTANT, changes, openings
 from benchmarks.results import Goal, Row, alone, compare
+from benchmarks.servers.inserting import INSERT, STATE, TABLE
 from benchmarks.subjects.plain import prepare
 
 CLIENTS = 32
 SUBJECT = "record"
-STATE_BYTES = 380  # about what an event is stored in
 
 
 def run(context: Context) -> list[Row]:
@@ -40,6 +40,7 @@ def run(context: Context) -> list[Row]:
         ours = server.url
         alone_ = stack.enter_context(context.ours(unprojected, "--no-projector")).url
         least = stack.enter_context(context.least()).url
+        inserting = stack.enter_context(context.inserting()).url
         constant = stack.enter_context(context.constant()).url
         raw = stack.enter_context(context.raw()).url
         plain = stack.enter_context(context.plain_eventsourcing()).url
@@ -69,6 +70,7 @@ def run(context: Context) -> list[Row]:
                 lambda: measure("open, keyed", ours, keyed),
                 lambda: measure("one constant", constant, constants, 1),
                 lambda: measure("one change", ours, single, 1),
+                lambda: measure("one inserting", inserting, constants, 1),
                 lambda: inserts.append(insert.milliseconds(size.seconds / 2)),
                 lambda: measure("ceiling", raw, constants),
             ]
@@ -102,6 +104,7 @@ def _rows(seen: dict[str, list[Stretch]], inserts: list[float]) -> list[Row]:
     change = seen["change"]
     alone_at = [one.p50 for one in seen["one change"]]
     floor = [one.p50 + insert for one, insert in zip(seen["one constant"], inserts, strict=True)]
+    inserting = [one.p50 for one in seen["one inserting"]]
     ceiling = "constant answer of FastAPI"
     return [
         compare(SUBJECT, "change, 32 clients", "/s", rates("change"), ceiling, rates("constant"),
@@ -121,6 +124,10 @@ def _rows(seen: dict[str, list[Stretch]], inserts: list[float]) -> list[Row]:
                 "its p50", [one.p50 for one in change], Goal("≤", 3)),
         compare(SUBJECT, "p50 of a change, 1 client", "ms", alone_at,
                 "one INSERT commit + a constant answer", floor, Goal("≤", 1.5)),
+        compare(SUBJECT, "p50 of an INSERT and a constant answer in one process, 1 client", "ms",
+                inserting, "one INSERT commit + a constant answer", floor),
+        compare(SUBJECT, "p50 of a change, 1 client", "ms", alone_at,
+                "an INSERT and a constant answer in one process", inserting),
         compare(SUBJECT, "constant answer, 32 clients", "/s", rates("constant"),
                 "load generator's ceiling", rates("ceiling")),
         alone(SUBJECT, "core time of the load generator at the constant answer", "cores",
@@ -137,7 +144,7 @@ class _InsertedRow:
 
     def __init__(self, url: str) -> None:
         self._connection = psycopg.connect(url, autocommit=True)
-        self._connection.execute("CREATE TABLE event (id bigint PRIMARY KEY, state bytea)")
+        self._connection.execute(TABLE)
         self._next = 0
 
     def __enter__(self) -> "_InsertedRow":
@@ -149,10 +156,9 @@ class _InsertedRow:
     def milliseconds(self, seconds: float) -> float:
         """The median over some seconds."""
         times: list[float] = []
-        state = b"x" * STATE_BYTES
         end = time.monotonic() + seconds
         while (started := time.monotonic()) < end:
             self._next += 1
-            self._connection.execute("INSERT INTO event VALUES (%s, %s)", (self._next, state))
+            self._connection.execute(INSERT, (self._next, STATE))
             times.append((time.monotonic() - started) * 1000)
         return median(times)

@@ -27,15 +27,18 @@ class KeptAnswer:
     mark: Mark | None = None
     looked_at: float = 0.0
     """When it was last known to be right."""
-    _response: Response | None = field(default=None, init=False)
+    _whole: Response | None = field(default=None, init=False)
+    _not_modified: Response | None = field(default=None, init=False)
 
     def response(self, if_none_match: str | None) -> Response:
         """200, or 304 when the caller has it already (RFC 9110, weak comparison)."""
         if if_none_match is not None and matches(if_none_match, self.tag):
-            return Response(status_code=304, headers=self._headers())
-        if self._response is None:
-            self._response = answer_of_bytes(self.body, self._headers())
-        return self._response
+            if self._not_modified is None:
+                self._not_modified = Response(status_code=304, headers=self._headers())
+            return self._not_modified
+        if self._whole is None:
+            self._whole = answer_of_bytes(self.body, self._headers())
+        return self._whole
 
     def _headers(self) -> dict[str, str]:
         return {

@@ -107,3 +107,14 @@ def test_an_answer_that_was_kept_is_as_fresh_as_any(service: Service) -> None:
         same = service.client.get("/api/bookings/4711/status-history", headers=known)
         assert (same.status_code, same.content) == (304, b"")
         assert service.client.get("/api/bookings/4711").json()["status"] == status
+
+
+def test_who_has_the_answer_and_who_has_not_take_turns() -> None:
+    answer = an_answer()
+    given = [answer.response(tag) for tag in (None, '"v1"', '"v0"', '"v1"', None)]
+
+    assert [one.status_code for one in given] == [200, 304, 200, 304, 200]
+    assert [one.body for one in given] == [answer.body, b"", answer.body, b"", answer.body]
+    told = {"etag": '"v1"', "cache-control": "private, no-cache", "ledger-position": "1"}
+    assert all(told.items() <= dict(one.headers).items() for one in given)
+    assert all("content-length" not in one.headers for one in given if one.status_code == 304)
