@@ -544,7 +544,9 @@ def _long_file(bookings: int) -> Path:
         print(HEADER, file=file)
         for day, status in enumerate(("pending", "confirmed", "pending", "confirmed")):
             for number in range(bookings):
-                print(f"B{number},,{status},,,,2026-01-0{day % 2 + 1}T10:00:00Z", file=file)
+                print(
+                    f"booking-{number:012},,{status},,,,2026-01-0{day % 2 + 1}T10:00:00Z", file=file
+                )
     return path
 
 
@@ -580,7 +582,7 @@ def large(directory: Path) -> Path:
     return path
 
 
-def _readers(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+def _readers(process: "subprocess.Popen[str] | psutil.Process") -> list[psutil.Process]:
     children = psutil.Process(process.pid).children()
     return [one for one in children if "spawn_main" in " ".join(one.cmdline())]
 
@@ -599,6 +601,18 @@ class TestTheReadingProcess:
         assert (there["opened"], there["changed"]) == (5_000, 15_000)
         assert (here["known"], here["rejected"]) == (20_000, 2)
         assert audit(database).sound
+
+    @pytest.mark.usefixtures("directory")
+    def test_a_small_file_has_none_and_of_a_compressed_one_less_is_small(self) -> None:
+        def has_one(length: int, *, gzipped: bool) -> bool:
+            Path("file").write_bytes(b" " * length)
+            how = import_reading.Reading("csv", gzipped, DEFAULT)
+            with Path("file").open("rb") as binary, import_reading.reading(binary, how):
+                return bool(_readers(psutil.Process()))
+
+        compressed = SMALL_BYTES // import_reading.GZIPPED
+        assert [has_one(SMALL_BYTES - more, gzipped=False) for more in (1, 0)] == [False, True]
+        assert [has_one(compressed - more, gzipped=True) for more in (1, 0)] == [False, True]
 
     def test_it_lets_others_go_first(self, database: Database) -> None:
         process = _start(database, "-", "--format", "csv", stdin=subprocess.PIPE)
@@ -699,7 +713,7 @@ class TestBrokenOff:
         result = run(database, str(path), "--json")
         assert json.loads(result.stdout)["known"] == before
         expected = [
-            (f"B{number}", from_status, to_status)
+            (f"booking-{number:012}", from_status, to_status)
             for from_status, to_status in (
                 (None, "pending"),
                 ("pending", "confirmed"),
