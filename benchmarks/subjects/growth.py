@@ -117,22 +117,22 @@ def _rebuild(context: Context, small: Database, large: Database, seen: Seen) -> 
 def _over_http(
     context: Context, small: Database, large: Database, seen: Seen
 ) -> dict[str, dict[str, int]]:
-    """Measure the services; their resident memory at the end of the last round.
-
-    A system may have dropped what nobody has touched for long, with memory left or without, so what
-    comes to such pages is measured as it is, and once more where they have just been read.
-    """
+    """Measure the services; their resident memory at the end of the last round."""
     resident: dict[str, dict[str, int]] = {}
     cleaned: list[list[int]] = []
-    for number in context.rounds(f"{SUBJECT} over HTTP", context.size.few_rounds):
-        with _both(context, small, large, 2 * number) as pair:
+    rounds = context.size.few_rounds
+    for number in context.rounds(f"{SUBJECT} over HTTP", rounds):
+        with _both(context, small, large, number) as pair:
             for name, work in _works(context).items():
                 seen.setdefault(name, []).append(_in_turns(work, *pair, number))
             cleaned.append([_autovacuums(one.database) for one in pair])
             resident = dict(
                 zip(("small", "large"), (one.server.resident_bytes() for one in pair), strict=True)
             )
-        with _both(context, small, large, 2 * number + 1) as pair:
+    # A system may have dropped what nobody has touched for long, with memory left or without. So
+    # what comes to such pages is measured once more, after all else, with all of them just read.
+    for number in context.rounds(f"{SUBJECT}, pages in memory", rounds):
+        with _both(context, small, large, rounds + number) as pair:
             for name in UNTOUCHED:
                 read_into_memory(large)
                 found = _in_turns(_works(context)[name], *pair, number)

@@ -545,7 +545,7 @@ def _long_file(bookings: int) -> Path:
         for day, status in enumerate(("pending", "confirmed", "pending", "confirmed")):
             for number in range(bookings):
                 print(
-                    f"booking-{number:012},,{status},,,,2026-01-0{day % 2 + 1}T10:00:00Z", file=file
+                    f"booking-{number:072},,{status},,,,2026-01-0{day % 2 + 1}T10:00:00Z", file=file
                 )
     return path
 
@@ -713,7 +713,7 @@ class TestBrokenOff:
         result = run(database, str(path), "--json")
         assert json.loads(result.stdout)["known"] == before
         expected = [
-            (f"booking-{number:012}", from_status, to_status)
+            (f"booking-{number:072}", from_status, to_status)
             for from_status, to_status in (
                 (None, "pending"),
                 ("pending", "confirmed"),
