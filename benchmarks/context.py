@@ -6,8 +6,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,38 +74,27 @@ class Context:
         with closing(Server(command, self.new_directory(), settings)) as server:
             yield server
 
-    @contextmanager
-    def constant(self) -> Iterator[Server]:
-        command = python("benchmarks.servers.constant")
-        with closing(Server(command, self.new_directory())) as server:
-            yield server
+    def constant(self) -> AbstractContextManager[Server]:
+        return self._server("constant")
 
-    @contextmanager
-    def raw(self) -> Iterator[Server]:
-        command = python("benchmarks.servers.raw")
-        with closing(Server(command, self.new_directory())) as server:
-            yield server
+    def raw(self) -> AbstractContextManager[Server]:
+        return self._server("raw")
 
-    @contextmanager
-    def least(self) -> Iterator[Server]:
-        command = python("benchmarks.servers.least")
-        settings = {"BENCHMARK_DATABASE_URL": self.databases.create()}
-        with closing(Server(command, self.new_directory(), settings)) as server:
-            yield server
+    def least(self) -> AbstractContextManager[Server]:
+        return self._server("least", {"BENCHMARK_DATABASE_URL": self.databases.create()})
 
-    @contextmanager
-    def inserting(self) -> Iterator[Server]:
-        command = python("benchmarks.servers.inserting")
-        settings = {"BENCHMARK_DATABASE_URL": self.databases.create()}
-        with closing(Server(command, self.new_directory(), settings)) as server:
-            yield server
+    def inserting(self) -> AbstractContextManager[Server]:
+        return self._server("inserting", {"BENCHMARK_DATABASE_URL": self.databases.create()})
 
-    @contextmanager
-    def plain_eventsourcing(self) -> Iterator[Server]:
-        command = python("benchmarks.servers.plain_eventsourcing")
-        settings = library_environment(self.databases.create())
-        with closing(Server(command, self.new_directory(), settings)) as server:
-            yield server
+    def plain_eventsourcing(self) -> AbstractContextManager[Server]:
+        return self._server("plain_eventsourcing", library_environment(self.databases.create()))
+
+    def _server(
+        self, name: str, settings: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Server]:
+        """One of `benchmarks.servers`."""
+        command = python(f"benchmarks.servers.{name}")
+        return closing(Server(command, self.new_directory(), settings))
 
 
 @contextmanager

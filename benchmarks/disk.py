@@ -1,5 +1,6 @@
-"""What a ledger takes on disk, and how much of it the system has in memory."""
+"""What a ledger takes on disk, and how the system gets it into memory."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -54,7 +55,8 @@ def read_into_memory(database: Database) -> None:
         row = connection.execute("SHOW data_directory").fetchone()
         assert row is not None
     for file in Path(row[0], "base").glob("*/*"):
-        with file.open("rb", buffering=0) as opened:
+        # A file may be dropped meanwhile.
+        with suppress(FileNotFoundError), file.open("rb", buffering=0) as opened:
             while opened.read(READ_BYTES):
                 pass
 

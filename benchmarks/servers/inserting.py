@@ -1,7 +1,7 @@
 """FastAPI answering the constant after one plain INSERT, committed.
 
 The goal for one client adds an INSERT and a constant answer that are measured apart, each over and
-over with warm caches. This does both in one process, one after the other, and nothing else.
+over. This does both in one process, one after the other, and nothing else.
 """
 
 import os

@@ -121,9 +121,10 @@ def _over_http(
     resident: dict[str, dict[str, int]] = {}
     cleaned: list[list[int]] = []
     rounds = context.size.few_rounds
+    works = Grown.works(context.load, context.size.growth_seconds)
     for number in context.rounds(f"{SUBJECT} over HTTP", rounds):
         with _both(context, small, large, number) as pair:
-            for name, work in _works(context).items():
+            for name, work in works.items():
                 seen.setdefault(name, []).append(_in_turns(work, *pair, number))
             cleaned.append([_autovacuums(one.database) for one in pair])
             resident = dict(
@@ -135,14 +136,10 @@ def _over_http(
         with _both(context, small, large, rounds + number) as pair:
             for name in UNTOUCHED:
                 read_into_memory(large)
-                found = _in_turns(_works(context)[name], *pair, number)
+                found = _in_turns(works[name], *pair, number)
                 seen.setdefault(f"{name}, pages in memory", []).append(found)
     context.keep(f"{SUBJECT}: tables vacuumed or analysed by itself, small and large", cleaned)
     return resident
-
-
-def _works(context: Context) -> dict[str, Work]:
-    return Grown.works(context.load, context.size.growth_seconds)
 
 
 @contextmanager
