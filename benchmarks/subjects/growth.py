@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import fmean, median
@@ -41,7 +42,7 @@ def run(context: Context) -> list[Row]:
     large, filled_large = _filled(context, size.growth_events)
     seen: Seen = {}
     _import(context, small, large, seen)
-    _rebuild(context, small, large, seen)
+    _rebuild(small, large, seen)
     resident = _over_http(context, small, large, seen)
     disk = bytes_per_event(large)  # with its log, which a service has made
     context.keep(
@@ -105,13 +106,10 @@ def _import(context: Context, small: Database, large: Database, seen: Seen) -> N
         seen.setdefault("import of the next rows", []).append((rates[copy.url], rates[large.url]))
 
 
-def _rebuild(context: Context, small: Database, large: Database, seen: Seen) -> None:
-    for _ in range(context.size.rebuild_rounds):
-        rates = [
-            head(one) / seconds_of(lambda one=one: rebuild(one))  # type: ignore[misc]
-            for one in (small, large)
-        ]
-        seen.setdefault("rebuild", []).append((rates[0], rates[1]))
+def _rebuild(small: Database, large: Database, seen: Seen) -> None:
+    """Once: the large one takes many minutes."""
+    rates = [head(one) / seconds_of(partial(rebuild, one)) for one in (small, large)]
+    seen["rebuild"] = [(rates[0], rates[1])]
 
 
 def _over_http(
@@ -130,16 +128,24 @@ def _over_http(
             resident = dict(
                 zip(("small", "large"), (one.server.resident_bytes() for one in pair), strict=True)
             )
-    # A system may have dropped what nobody has touched for long, with memory left or without. So
-    # what comes to such pages is measured once more, after all else, with all of them just read.
+    context.keep(f"{SUBJECT}: tables vacuumed or analysed by itself, small and large", cleaned)
+    if context.size.pages_in_memory:
+        _in_memory(context, small, large, works, seen)
+    return resident
+
+
+def _in_memory(
+    context: Context, small: Database, large: Database, works: dict[str, Work], seen: Seen
+) -> None:
+    """What comes to pages that nobody has touched for long, once more, after all else: with all
+    of them just read, as a system may have dropped them, with memory left or without."""
+    rounds = context.size.few_rounds
     for number in context.rounds(f"{SUBJECT}, pages in memory", rounds):
         with _both(context, small, large, rounds + number) as pair:
             for name in UNTOUCHED:
                 read_into_memory(large)
                 found = _in_turns(works[name], *pair, number)
                 seen.setdefault(f"{name}, pages in memory", []).append(found)
-    context.keep(f"{SUBJECT}: tables vacuumed or analysed by itself, small and large", cleaned)
-    return resident
 
 
 @contextmanager

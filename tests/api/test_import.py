@@ -550,10 +550,24 @@ def _long_file(bookings: int) -> Path:
     return path
 
 
-def _start(database: Database, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
+@pytest.fixture(autouse=True)
+def not_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process of the tests is not, however many threads it has."""
+    monkeypatch.setattr(import_reading, "_can_fork", lambda: False)
+
+
+ANOTHER_THREAD = "import threading as t; t.Thread(target=t.Event().wait, daemon=True).start()"
+"""Where there is one, the process that reads is not forked."""
+both_methods = pytest.mark.parametrize("before", ["", ANOTHER_THREAD], ids=["fork", "spawn"])
+
+
+def _start(
+    database: Database, *arguments: str, before: str = "", **options: Any
+) -> "subprocess.Popen[str]":
+    """The command in a process of its own, after what is to be done there before."""
     return subprocess.Popen(
         [
-            *(sys.executable, "-c", "from api.cli import main; main()", "import"),
+            *(sys.executable, "-c", f"{before}\nfrom api.cli import main; main()", "import"),
             *("--database-url", database.url, "--json", *arguments),
         ],
         stdout=subprocess.PIPE,
@@ -582,9 +596,15 @@ def large(directory: Path) -> Path:
     return path
 
 
+TRACKER = "resource_tracker"
+"""Of what is spawned, in a process of its own."""
+
+
 def _readers(process: "subprocess.Popen[str] | psutil.Process") -> list[psutil.Process]:
     children = psutil.Process(process.pid).children()
-    return [one for one in children if "spawn_main" in " ".join(one.cmdline())]
+    # What has been started this moment may have no command line yet.
+    commands = {one: " ".join(one.cmdline()) for one in children}
+    return [one for one, command in commands.items() if command and TRACKER not in command]
 
 
 class TestTheReadingProcess:
@@ -614,13 +634,16 @@ class TestTheReadingProcess:
         assert [has_one(SMALL_BYTES - more, gzipped=False) for more in (1, 0)] == [False, True]
         assert [has_one(compressed - more, gzipped=True) for more in (1, 0)] == [False, True]
 
-    def test_it_lets_others_go_first(self, database: Database) -> None:
-        process = _start(database, "-", "--format", "csv", stdin=subprocess.PIPE)
+    @both_methods
+    def test_it_lets_others_go_first(self, database: Database, before: str) -> None:
+        process = _start(database, "-", "--format", "csv", before=before, stdin=subprocess.PIPE)
         expected = min(19, psutil.Process().nice() + import_reading.NICENESS)
         deadline = time.monotonic() + 30
         while [reader.nice() for reader in _readers(process)] != [expected]:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+        (reader,) = _readers(process)
+        assert ("spawn_main" in " ".join(reader.cmdline())) is bool(before)
         process.communicate(f"{HEADER}\n{PENDING}\n", timeout=30)
         assert process.returncode == 0
         assert statuses(database) == [("A", None, "pending")]
@@ -645,10 +668,12 @@ class TestTheReadingProcess:
         assert result.exit_code == 1
         assert "unknown columns" in result.stderr
 
+    @both_methods
     def test_its_death_is_said_and_the_next_run_goes_on(
-        self, database: Database, large: Path
+        self, database: Database, large: Path, before: str
     ) -> None:
-        with _start(database, "-", "--format", "csv", stdin=subprocess.PIPE) as process:
+        arguments = ("-", "--format", "csv")
+        with _start(database, *arguments, before=before, stdin=subprocess.PIPE) as process:
             assert process.stdin is not None
             process.stdin.write("".join(large.read_text().splitlines(keepends=True)[:12_001]))
             process.stdin.flush()
@@ -663,10 +688,12 @@ class TestTheReadingProcess:
         assert len(history(database)) == 20_000
         assert audit(database).sound
 
+    @both_methods
     def test_it_ends_with_an_import_that_is_killed_while_it_waits_for_input(
-        self, database: Database
+        self, database: Database, before: str
     ) -> None:
-        with _start(database, "-", "--format", "csv", stdin=subprocess.PIPE) as process:
+        arguments = ("-", "--format", "csv")
+        with _start(database, *arguments, before=before, stdin=subprocess.PIPE) as process:
             deadline = time.monotonic() + 30
             while not (children := _readers(process)):
                 assert time.monotonic() < deadline
