@@ -38,7 +38,8 @@ def main() -> int:
     options = _arguments()
     size = SIZES[options.size]
     if options.rounds:
-        size = dataclasses.replace(size, rounds=options.rounds, few_rounds=options.rounds)
+        rounds = dict.fromkeys(("rounds", "few_rounds", "core_rounds"), options.rounds)
+        size = dataclasses.replace(size, **rounds)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends what was started
     packages_python = PACKAGES_PYTHON if PACKAGES_PYTHON.exists() else None
     rows: list[Row] = []

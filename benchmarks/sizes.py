@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Size:
     """`seconds` is one measured stretch of load; the others are counts.
 
-    `few_rounds` is for subjects that take long and have no goal, or much to measure.
+    `few_rounds` is for subjects that take long and have no goal, or much to measure, `core_rounds`
+    for that of slow cores, whose rounds differ least.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Size:
     growth_seconds: float
     growth_import_rows: int
     few_rounds: int
+    core_rounds: int
     overload_seconds: float
     overload_clients: int
     real_flights: bool = False
@@ -48,13 +50,14 @@ SIZES = {
             growth_seconds=0.2,
             growth_import_rows=1_000,
             few_rounds=1,
+            core_rounds=1,
             overload_seconds=1,
             overload_clients=200,
         ),
         Size(
             name="small",
             rounds=3,
-            seconds=1.0,
+            seconds=0.8,
             bookings=10_000,
             import_bookings=8_000,
             rebuild_events=50_000,
@@ -65,7 +68,8 @@ SIZES = {
             growth_seconds=0.6,
             growth_import_rows=10_000,
             few_rounds=2,
-            overload_seconds=6,
+            core_rounds=1,
+            overload_seconds=5,
             overload_clients=2_000,
             pages_in_memory=False,
         ),
@@ -83,6 +87,7 @@ SIZES = {
             growth_seconds=2,
             growth_import_rows=50_000,
             few_rounds=5,
+            core_rounds=5,
             overload_seconds=10,
             overload_clients=4_000,
             real_flights=True,

@@ -128,7 +128,7 @@ def _measure(
 ) -> Measured:
     """All held back, in turns."""
     found = Measured()
-    for number in context.rounds(what, context.size.few_rounds):
+    for number in context.rounds(what, context.size.core_rounds):
         names: Sequence[str] = list(held) if number % 2 == 0 else list(reversed(held))
         for name in names:
             one = held[name]
